@@ -1,0 +1,45 @@
+# HematoVision: `make book` gives the book, `make test` runs every test. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab check lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(0 if ok else \
+	  "make: expected Python 3.11 to 3.13, but $(PYTHON) is %d.%d: name another with make PYTHON=python3.12" \
+	  % sys.version_info[:2])'
+	@echo "installing what is missing into $(VENV) (once; one to five minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(READY)  ## run the chain on the demo and build the book into _build/html
+	@$(BIN)/hv run --profile demo --run demo
+	@$(BIN)/hv book --run demo
+
+test: $(READY)  ## run all tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+check: $(READY)  ## lint, format and, where the book is built, its links
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@if [ -f _build/html/index.html ]; then $(BIN)/python -m hv_utils.book _build/html; \
+	  else echo "no book to check the links of: make book"; fi
+
+lock:  ## renew requirements.lock from pyproject.toml
+	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	  --no-emit-index-url --no-header --generate-hashes pyproject.toml -o requirements.lock
+
+clean:  ## remove the book and the runs; keep the environment and the unpacked data
+	@rm -rf _build runs build .pytest_cache .ruff_cache

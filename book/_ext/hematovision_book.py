@@ -1,0 +1,100 @@
+"""Sphinx extension of the book: formulas as native MathML, numbers that never go stale.
+
+A classroom may be offline, so no page may need a script from another host: formulas are turned
+into MathML while the book is built, which every current browser draws by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml import exceptions
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+LOGGER = logging.getLogger(__name__)
+MATH_ERRORS = (
+    *(kind for kind in vars(exceptions).values() if isinstance(kind, type)),
+    IndexError,
+    ValueError,
+)
+NOT_CONVERTED = re.compile(r">\s*(\\[a-zA-Z]+|&)\s*<")
+GLUED_NOTEBOOK = re.compile(r"\{glue:?\w*\}`([^`:]+\.ipynb)::")
+
+
+def to_mathml(tex: str, *, display: bool = False) -> str:
+    """Return the MathML of a TeX formula.
+
+    Parameters
+    ----------
+    tex : str
+        A formula without its dollar signs.
+    display : bool
+        On a line of its own rather than within the text.
+
+    Returns
+    -------
+    str
+        A `<math>` element whose `alttext` is the formula itself, for screen readers and for
+        browsers that cannot draw it.
+
+    Raises
+    ------
+    ValueError
+        Where a command is unknown to latex2mathml, which would print it as it stands.
+    """
+    formula = convert(tex, display="block" if display else "inline")
+    unknown = NOT_CONVERTED.search(formula)
+    if unknown:
+        raise ValueError(f"{unknown[1]} is not known")
+    return formula.replace("<math ", f'<math alttext="{escape(tex.strip())}" ', 1)
+
+
+def _mathml(tex: str, node: nodes.Node, *, display: bool) -> str:
+    try:
+        return to_mathml(tex, display=display)
+    except MATH_ERRORS as error:
+        LOGGER.warning("this formula cannot be read (%s): %s", error, tex, location=node)
+        return f"<code>{escape(tex)}</code>"
+
+
+def visit_math(translator: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula within the text."""
+    translator.body.append(_mathml(node.astext(), node, display=False))
+    raise nodes.SkipNode
+
+
+def visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula on a line of its own, with its number where it has a label."""
+    translator.body.append(translator.starttag(node, "div", CLASS="math"))
+    if node["number"]:
+        translator.body.append(f'<span class="eqno">({node["number"]})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        translator.body.append("</span>")
+    translator.body.append(_mathml(node.astext(), node, display=True))
+    translator.body.append("</div>")
+    raise nodes.SkipNode
+
+
+def note_glued_notebooks(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make a page depend on the notebooks whose numbers it shows.
+
+    Sphinx does not know of glue: without this a chapter keeps the numbers of the last run when
+    only the notebook behind them has changed.
+    """
+    folder = Path(app.env.doc2path(docname)).parent
+    for notebook in set(GLUED_NOTEBOOK.findall(source[0])):
+        app.env.note_dependency(str((folder / notebook).resolve()))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the formulas' writer and the glue dependencies."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    app.connect("source-read", note_glued_notebooks)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,121 @@
+"""The command `hv`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hv_utils import __version__
+from hv_utils.errors import HematoVisionError
+
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """A group of commands in the order in which one meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of their definition."""
+        return list(self.commands)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hv")
+def hv() -> None:
+    """HematoVision: an executable report on white-blood-cell classification.
+
+    \b
+    hv run --profile demo --run demo        the whole chain on drawn cells
+    hv book --run demo                      the book with that run's figures
+    hv predict cell.jpg folder/ --csv out.csv
+
+    Nothing here is for diagnosis.
+    """  # noqa: D301 (the backspace is click's mark for lines that are not to be wrapped)
+
+
+@hv.command()
+@click.option("--profile", default="demo", show_default=True, help="notebooks/profiles/NAME.yaml")
+@click.option("--run", "name", help="Name of the folder below runs/.  [default: the profile's]")
+@click.option("--archive", help="The real data: its zip file or unpacked folder.")
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    type=(str, str),
+    multiple=True,
+    metavar="KEY VALUE",
+    help="Set a parameter of the notebooks; may be repeated.",
+)
+@click.option("--from", "from_step", metavar="STEP", help="Run STEP and all behind it again.")
+@click.option("--force", is_flag=True, help="Run every step again, with these parameters.")
+@click.option("--list", "listing", is_flag=True, help="List steps and parameters, run nothing.")
+def run(profile, name, archive, pairs, from_step, force, listing) -> None:
+    """Run the notebooks that are not up to date.
+
+    A step is up to date while its notebook, the helpers that it uses, its parameters and its
+    input files are what they were. After a failure or Ctrl-C the same command resumes.
+    """
+    from hv_utils import parameters, pipeline
+
+    if listing:
+        _list_parameters()
+        return
+    overrides = parameters.from_command_line(pairs)
+    if archive:
+        overrides["archive"] = str(Path(archive).expanduser().absolute())
+    result = pipeline.run_chain(
+        profile,
+        run_dir=Path("runs") / (name or profile),
+        overrides=overrides,
+        from_step=from_step,
+        force=force,
+        echo=click.echo,
+    )
+    click.echo(f"run folder: {result.folder}")
+
+
+def _list_parameters() -> None:
+    from hv_utils import parameters, pipeline
+
+    click.echo(f"profiles: {', '.join(parameters.profile_names())}")
+    for step in pipeline.STEPS:
+        click.echo(f"\n{step.name}")
+        for name, facts in parameters.declared(step.notebook).items():
+            if name != parameters.CHAIN_PARAMETER:
+                kind, default = facts["inferred_type_name"], facts["default"]
+                click.echo(f"  {name}: {kind} = {default}  {facts['help']}")
+
+
+@hv.command()
+@click.option("--run", "name", default="demo", show_default=True, help="Folder below runs/.")
+@click.option("--force", is_flag=True, help="Build even where nothing has changed.")
+def book(name, force) -> None:
+    """Build the book from a finished run; prints the path of its first page."""
+    from hv_utils import pipeline
+
+    click.echo(pipeline.build_book(Path("runs") / name, force=force, echo=click.echo))
+
+
+@hv.group(cls=Group)
+def data() -> None:
+    """Look at data sets and prepare them."""
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and a non-zero status."""
+    try:
+        sys.exit(hv.main(prog_name="hv", standalone_mode=False) or 0)
+    except HematoVisionError as error:
+        click.echo(f"hv: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Abort:
+        click.echo("hv: stopped; the same command resumes", err=True)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        click.echo("hv: stopped; the same command resumes", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

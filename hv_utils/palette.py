@@ -1,0 +1,96 @@
+"""One palette and one style for every figure.
+
+Colours are those of Okabe and Ito, which readers with any common colour blindness can tell apart;
+markers, hatches and line styles go with them, so that no figure relies on colour alone.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+PALETTE = {
+    "eosinophil": "#D55E00",
+    "lymphocyte": "#0072B2",
+    "monocyte": "#009E73",
+    "neutrophil": "#CC79A7",
+    "basophil": "#56B4E9",
+}
+NEUTRAL = "#6B7280"
+RIGHT, WRONG = "#0072B2", "#D55E00"
+_SPARE = ("#E69F00", "#56B4E9", "#000000", "#F0E442", "#999999")
+_MARKERS = "osD^vPX*<>"
+BOX_COLOURS = {"WBC": "#0072B2", "RBC": "#D55E00", "Platelets": "#000000"}
+SPLIT_HATCHES = {"train": "", "val": "//", "test": "..", "simple": "xx"}
+WIDTH = 7.2  # inches: the text width of the book at 100 dots an inch
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "figure.facecolor": "white",
+}
+
+
+def palette(classes: Iterable[str]) -> dict[str, str]:
+    """Give each class its colour, the same in every figure.
+
+    Parameters
+    ----------
+    classes : iterable of str
+        Class names; those of `PALETTE` keep their colour, others take the spare ones in turn.
+
+    Returns
+    -------
+    dict of str to str
+        Hexadecimal colour of each class, in the order given.
+    """
+    classes = list(dict.fromkeys(classes))
+    taken = {PALETTE[name] for name in classes if name in PALETTE}
+    others = [name for name in classes if name not in PALETTE]
+    spare = [colour for colour in _SPARE if colour not in taken][: len(others)]
+    missing = len(others) - len(spare)
+    # Past the eight colours that stay apart there is no good choice: spread over the hues.
+    spare += [
+        matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](at))
+        for at in np.linspace(0.05, 0.95, missing)
+    ]
+    extra = dict(zip(others, spare, strict=True))
+    return {name: PALETTE.get(name) or extra[name] for name in classes}
+
+
+def markers(classes: Iterable[str]) -> dict[str, str]:
+    """Give each class a marker shape, so that no figure relies on colour alone."""
+    return {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(dict.fromkeys(classes))}
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (WIDTH, 3.6), **options: Any
+) -> tuple[Figure, Any]:
+    """Make a figure in the house style, with its axes.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Number of axes down and across.
+    size : tuple of float
+        Width and height in inches.
+    **options
+        Passed to `matplotlib.pyplot.subplots`.
+
+    Returns
+    -------
+    tuple of Figure and Axes
+        What `pyplot.subplots` gives. The figure is closed in pyplot, so a notebook shows it once,
+        where its cell names it.
+    """
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
+    plt.close(fig)
+    return fig, axes

@@ -1,0 +1,209 @@
+"""Start weights: where the ImageNet features of EfficientNetB0 come from.
+
+`imagenet` is Keras's own file, downloaded once. `lite0` ships with the project, for machines
+without internet: the ImageNet weights of EfficientNet-Lite0, whose convolutions and batch
+normalisations fit EfficientNetB0 one to one (see `hv_utils/weights/README.md`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hv_utils.errors import HematoVisionError
+
+if TYPE_CHECKING:
+    import keras
+
+START_WEIGHTS = ("auto", "imagenet", "lite0", "none")
+FOLDER = Path(__file__).parent / "weights"
+DOWNLOAD_HOST = "storage.googleapis.com"
+# EfficientNet-Lite0 was trained on (x - 127) / 128. EfficientNetB0 divides by 255 and then
+# normalises, so these two make its first layers compute the same.
+LITE0_MEAN = 127 / 255
+LITE0_VARIANCE = (128 / 255) ** 2
+
+
+def backbone(
+    weights: str = "auto", *, size: tuple[int, int] = (224, 224), seed: int = 0
+) -> tuple[keras.Model, str]:
+    """Build EfficientNetB0 without its classifier, and fill it.
+
+    Parameters
+    ----------
+    weights : str
+        `imagenet`, `lite0`, `none` (random), `auto` (`imagenet` where it is in Keras's cache or can
+        be downloaded, else `lite0`), or the path of a model or weights file of this project.
+    size : tuple of int
+        Input (height, width) in pixels, at least 32 each.
+    seed : int
+        Of the weights that no file provides.
+
+    Returns
+    -------
+    base : keras.Model
+        Input float32 (N, height, width, 3), range 0 to 255: it rescales and normalises by itself.
+        Output the last feature map, float32 (N, height/32, width/32, 1280).
+    name : str
+        What was taken, `auto` resolved.
+
+    Raises
+    ------
+    HematoVisionError
+        Where `weights` is unknown, cannot be downloaded, or is damaged.
+    """
+    import keras
+
+    shape = (*size, 3)
+    keras.utils.set_random_seed(seed)
+    build = keras.applications.EfficientNetB0
+    if weights in ("auto", "imagenet"):
+        if weights == "imagenet" or imagenet_within_reach():
+            try:
+                return build(include_top=False, weights="imagenet", input_shape=shape), "imagenet"
+            except Exception as error:  # urllib's, h5py's and Keras's own errors
+                if weights == "imagenet":
+                    raise _no_imagenet(error) from error
+        print("start weights: lite0, shipped with the project (Keras's are out of reach)")
+        weights = "lite0"
+    base = build(include_top=False, weights=None, input_shape=shape)
+    if weights == "lite0":
+        load_lite0(base)
+    elif weights != "none":
+        load_from(base, weights)
+    return base, weights
+
+
+def _no_imagenet(error: Exception) -> HematoVisionError:
+    reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+    return HematoVisionError(
+        f"expected Keras's ImageNet weights, but they could not be loaded ({reason}): probably "
+        "there is no internet; take weights=lite0, which ships with the project"
+    )
+
+
+def imagenet_within_reach(*, timeout: float = 3.0) -> bool:
+    """Return whether Keras's ImageNet weights are in its cache or their server answers."""
+    import keras
+
+    if (Path(keras.config.keras_home()) / "models" / "efficientnetb0_notop.h5").is_file():
+        return True
+    try:
+        with socket.create_connection((DOWNLOAD_HOST, 443), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+def read_lite0(folder: Path = FOLDER) -> dict[str, np.ndarray]:
+    """Read the shipped weights after verifying their checksum.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `lite0.npz` and `lite0.json` lie.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        float32 arrays under `<layer>/<variable>`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a file is missing or damaged.
+    """
+    try:
+        expected = json.loads((folder / "lite0.json").read_text(encoding="utf-8"))["sha256"]
+        data = (folder / "lite0.npz").read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        raise HematoVisionError(
+            f"expected the start weights lite0.npz and lite0.json in {folder}, but they cannot be "
+            f"read ({type(error).__name__}): fetch the project again, or run "
+            "scripts/convert_lite0.py"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise HematoVisionError(
+            f"expected {folder / 'lite0.npz'} with SHA-256 {expected[:12]}…, but it has "
+            f"{found[:12]}…: the file is damaged; fetch the project again, or run "
+            "scripts/convert_lite0.py"
+        )
+    with np.load(io.BytesIO(data)) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+
+
+def load_lite0(base: keras.Model, *, gate: float = 0.5, folder: Path = FOLDER) -> None:
+    """Fill EfficientNetB0 with the EfficientNet-Lite0 weights, in place.
+
+    Convolutions and batch normalisations are copied. Squeeze-and-excitation, which Lite0 lacks,
+    starts as a constant: with the kernel of its last layer at zero each channel is multiplied by
+    `gate`, whatever the image, and the convolution that follows is divided by `gate`, so the two
+    cancel. The gate stays trainable: its kernel has a gradient from the first step, and at 0.5 the
+    sigmoid is steepest. Swish in place of ReLU6 is left to fine-tuning.
+
+    Parameters
+    ----------
+    base : keras.Model
+        `keras.applications.EfficientNetB0(include_top=False, weights=None)`.
+    gate : float
+        Between 0 and 1.
+    folder : Path
+        Of the shipped weights.
+    """
+    arrays = read_lite0(folder)
+    for layer in base.layers:
+        names = [variable.path.split("/")[-1] for variable in layer.weights]
+        if f"{layer.name}/{names[0] if names else ''}" in arrays:
+            values = [arrays[f"{layer.name}/{name}"] for name in names]
+            if layer.name.endswith("project_conv"):
+                values = [values[0] / gate]
+            layer.set_weights(values)
+        elif layer.name.endswith("se_expand"):
+            kernel, bias = layer.get_weights()
+            constant = np.log(gate / (1 - gate))  # the sigmoid's inverse
+            layer.set_weights([np.zeros_like(kernel), np.full_like(bias, constant)])
+    normalization = next(layer for layer in base.layers if hasattr(layer, "adapt_mean"))
+    normalization.adapt_mean.assign(np.full(3, LITE0_MEAN, np.float32))
+    normalization.adapt_variance.assign(np.full(3, LITE0_VARIANCE, np.float32))
+    normalization.finalize_state()
+
+
+def load_from(base: keras.Model, path: str | Path) -> None:
+    """Fill EfficientNetB0 from a model (`.keras`) or weights file (`.weights.h5`), in place.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the file is missing, unreadable, or of another architecture.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file():
+        raise HematoVisionError(
+            f"expected start weights {', '.join(START_WEIGHTS)} or a file's path, but got "
+            f"{str(path)!r}, where there is no file: check the spelling"
+        )
+    try:
+        if path.suffix != ".keras":
+            base.load_weights(path)
+            return
+        donor = keras.saving.load_model(path, compile=False)
+        for layer in base.layers:
+            if layer.weights:
+                layer.set_weights(donor.get_layer(layer.name).get_weights())
+            if hasattr(layer, "finalize_state"):
+                layer.finalize_state()
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise HematoVisionError(
+            f"expected a model of this project, but {path} does not fit EfficientNetB0 ({reason}): "
+            "give a model.keras from a run folder"
+        ) from error

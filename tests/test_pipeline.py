@@ -1,0 +1,157 @@
+"""The chain, on two small notebooks: what runs again, what is skipped, what stops it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from filelock import FileLock
+
+from hv_utils import parameters, pipeline
+from hv_utils.errors import HematoVisionError
+from hv_utils.pipeline import Step, run_chain, used_modules
+
+PARAMETERS = 'run_dir: str = "runs/x"  # the folder\nsize: int = 1  # how many\n'
+FIRST = """
+from pathlib import Path
+from hv_utils.runs import Run
+run = Run.open(run_dir)
+run.write_json("first.json", {"size": size})
+"""
+SECOND = """
+from hv_utils.runs import Run
+run = Run.open(run_dir)
+first = run.read_json("first.json")
+run.write_json("second.json", {"rate": rate, **first})
+"""
+STEPS = (
+    Step("01_first", (), ("first.json",)),
+    Step("02_second", ("first.json",), ("second.json",)),
+)
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch, write_notebook):
+    """Write the two notebooks and a profile; return a function that runs them."""
+    monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(parameters, "PROFILES", tmp_path / "profiles")
+    write_notebook(tmp_path / "notebooks/01_first.ipynb", PARAMETERS, FIRST)
+    second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
+    write_notebook(tmp_path / "notebooks/02_second.ipynb", second, SECOND)
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/small.yaml").write_text("size: 2\n")
+    lines = []
+
+    def run(**options):
+        lines.clear()
+        options.setdefault("run_dir", tmp_path / "runs/x")
+        run_chain("small", steps=STEPS, echo=lines.append, **options)
+        return [line.split()[1].rstrip(":") for line in lines if "up to date" in line]
+
+    run.folder = tmp_path / "runs/x"
+    run.notebooks = tmp_path / "notebooks"
+    return run
+
+
+def test_chain_runs_then_skips_then_reruns_what_changed(chain, write_notebook):
+    assert chain() == []
+    assert json.loads((chain.folder / "second.json").read_text()) == {"rate": 0.5, "size": 2}
+    manifest = json.loads((chain.folder / "manifest.json").read_text())
+    assert set(manifest["seconds"]) == {"01_first", "02_second"}
+    assert manifest["packages"]["papermill"]
+    assert chain() == ["01_first", "02_second"]
+    second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.25  # share\n'
+    write_notebook(chain.notebooks / "02_second.ipynb", second, SECOND)
+    assert chain() == ["01_first"]
+    (chain.folder / "first.json").unlink()
+    # The first makes the same artefact again, so the second stays up to date.
+    assert chain() == ["02_second"]
+
+
+def test_from_step_and_force(chain):
+    chain()
+    assert chain(from_step="second") == ["01_first"]
+    assert chain(force=True) == []
+
+
+def test_failed_notebook_is_named_and_the_chain_resumes_there(chain, write_notebook):
+    write_notebook(chain.notebooks / "02_second.ipynb", PARAMETERS, "1 / 0")
+    with pytest.raises(HematoVisionError, match=r"02_second, cell \d failed with ZeroDiv"):
+        chain()
+    assert "ZeroDivisionError" in (chain.folder / "notebooks/02_second.traceback.txt").read_text()
+    assert (chain.folder / "notebooks/02_second.ipynb").exists()
+    write_notebook(chain.notebooks / "02_second.ipynb", PARAMETERS, "rate = 1" + SECOND)
+    assert chain() == ["01_first"]
+    assert not (chain.folder / "notebooks/02_second.traceback.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sice": 3}, "none declares 'sice'"),
+        ({"size": "many"}, "size to be of type int"),
+        ({"size": 1.5}, "size to be of type int"),
+        ({"run_dir": "elsewhere"}, "none declares 'run_dir'"),
+    ],
+)
+def test_wrong_parameter_is_refused_before_anything_runs(chain, overrides, message):
+    with pytest.raises(HematoVisionError, match=message):
+        chain(overrides=overrides)
+    assert not chain.folder.exists()
+
+
+def test_folder_made_with_other_parameters_is_refused(chain):
+    chain()
+    with pytest.raises(HematoVisionError, match=r"was made with size=2 .*--force"):
+        chain(overrides={"size": 3})
+    assert json.loads((chain.folder / "first.json").read_text()) == {"size": 2}
+    assert chain(overrides={"size": 3}, force=True) == []
+    assert json.loads((chain.folder / "second.json").read_text())["size"] == 3
+    # A parameter that only re-run steps declare may change.
+    assert chain(overrides={"size": 3, "rate": 0.1}, from_step="second") == ["01_first"]
+
+
+def test_parameters_of_a_failed_run_are_not_held_against_the_next(chain, write_notebook):
+    write_notebook(
+        chain.notebooks / "01_first.ipynb", PARAMETERS, "assert size != 2, 'even'" + FIRST
+    )
+    with pytest.raises(HematoVisionError, match="AssertionError: even"):
+        chain()
+    assert chain(overrides={"size": 3}) == []
+
+
+def test_second_process_on_one_folder_is_refused(chain):
+    chain.folder.mkdir(parents=True)
+    with (
+        FileLock(chain.folder / ".lock"),
+        pytest.raises(HematoVisionError, match="another process"),
+    ):
+        chain()
+
+
+def test_used_modules_follow_imports(tmp_path, write_notebook):
+    source = "%matplotlib inline\nfrom hv_utils import pipeline"
+    names = {path.stem for path in used_modules(write_notebook(tmp_path / "a.ipynb", "", source))}
+    assert {"pipeline", "parameters", "runs", "errors"} <= names
+    source = "from hv_utils.runs import Run"
+    names = {path.stem for path in used_modules(write_notebook(tmp_path / "b.ipynb", "", source))}
+    assert names == {"runs", "errors"}
+
+
+def test_command_line_values_are_typed():
+    pairs = [("a", "3"), ("b", "0.5"), ("c", "true"), ("d", "demo"), ("e", ""), ("f", "[1, 2]")]
+    expected = {"a": 3, "b": 0.5, "c": True, "d": "demo", "e": "", "f": [1, 2]}
+    assert parameters.from_command_line(pairs) == expected
+
+
+def test_unknown_profile_and_step(chain):
+    with pytest.raises(HematoVisionError, match="profile that is one of small"):
+        run_chain("large", run_dir=chain.folder)
+    with pytest.raises(HematoVisionError, match="--from to name one of the steps 01_first"):
+        chain(from_step="third")
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, hv_utils, hv_utils.cli; assert 'tensorflow' not in sys.modules"
+    code += "; assert 'pandas' not in sys.modules, 'pandas'"
+    subprocess.run([sys.executable, "-c", code], check=True)
