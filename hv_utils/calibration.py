@@ -5,7 +5,6 @@ Temperature scaling divides the logits by one number fitted on validation images
 verdict (Guo et al., 2017).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

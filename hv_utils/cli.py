@@ -98,6 +98,53 @@ def book(name, force) -> None:
     click.echo(pipeline.build_book(Path("runs") / name, force=force, echo=click.echo))
 
 
+@hv.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--run", "name", default="demo", show_default=True, help="Whose model to use.")
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table there.")
+@click.option("--batch-size", default=32, show_default=True, help="Images held at once.")
+def predict(paths, name, csv_path, batch_size) -> None:
+    """Label images: files, folders (with all below them) and patterns.
+
+    Prints one row per image. An image that cannot be read keeps its row, the reason goes to the
+    error stream, the others still get their verdict, and the exit status is 1.
+    """
+    from rich.progress import track
+
+    from hv_utils import predict as prediction
+    from hv_utils.runs import Run, atomic_path
+
+    files = prediction.find_images(paths)
+    model = Run.open(Path("runs") / name).need("model.keras", made_by="03_model")
+    classify, meta = prediction.keras_classifier(model)
+    rows = prediction.predict_rows(
+        files, classify, classes=meta["classes"], size=tuple(meta["size"]), batch_size=batch_size
+    )
+    shown = track(rows, "predicting", total=len(files), transient=True, disable=len(files) < 8)
+    rows = list(shown)
+    _print_predictions(rows)
+    if csv_path:
+        with atomic_path(Path(csv_path)) as temporary:
+            prediction.prediction_table(rows, meta["classes"]).to_csv(temporary, index=False)
+        click.echo(f"table: {csv_path}")
+    unreadable = [row for row in rows if row["status"] == "unreadable"]
+    for row in unreadable:
+        click.echo(f"hv: {row['reason']}", err=True)
+    if unreadable:
+        sys.exit(1)
+
+
+def _print_predictions(rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("image", "predicted", "probability", "status", box=None, header_style="bold")
+    for row in rows:
+        probability = "" if row["status"] == "unreadable" else f"{row['confidence']:.3f}"
+        table.add_row(row["path"], row["predicted"], probability, row["status"])
+    Console(soft_wrap=True).print(table)
+
+
 @hv.group(cls=Group)
 def data() -> None:
     """Look at data sets and prepare them."""

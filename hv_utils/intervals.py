@@ -94,7 +94,7 @@ def ranking_scores(
 
 
 def cluster_codes(cells: Sequence[Any] | None, n_images: int) -> tuple[np.ndarray, int, bool]:
-    """Number the clusters: cells where known, and each image without a cell by itself.
+    """Give each cell a number, and each image without a known cell one of its own.
 
     Parameters
     ----------

@@ -16,7 +16,14 @@ from hv_utils.calibration import log_loss
 from hv_utils.errors import HematoVisionError
 from hv_utils.intervals import bootstrap_interval, leave_one_cell_out
 
-HEADLINES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc")
+HEADLINES = {
+    "accuracy": "accuracy",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC area",
+    "average_precision": "average precision",
+}
 _PREFIX = "prob_"
 
 
@@ -53,7 +60,7 @@ def from_predictions(
     if not wanted or not set(wanted) <= set(found) or "label" not in table or len(table) == 0:
         raise HematoVisionError(
             f"expected rows with label and prob_<class> for {wanted or 'each class'}, got "
-            f"{len(table)} rows of {list(table.columns)}: is this predictions.csv of a finished run?"
+            f"{len(table)} rows of {list(table.columns)}: is this predictions.csv of a run?"
         )
     probs = table[[_PREFIX + name for name in wanted]].to_numpy(float)
     cells = table["cell"] if "cell" in table else pd.Series(pd.NA, index=table.index)
@@ -122,8 +129,9 @@ def score(
     if cells.notna().any():
         result["per_cell"] = _cell_scores(index, pred_probs, classes, cells, options)
         left_out = leave_one_cell_out(index, pred_probs, classes, cells)
+        low, high = left_out["macro_f1"].agg(["min", "max"])
         result["leave_one_cell_out"] = {
-            "macro_f1": {"low": left_out["macro_f1"].min(), "high": left_out["macro_f1"].max()},
+            "macro_f1": {"low": float(low), "high": float(high)},
             "most_influential": left_out.head(5).to_dict("records"),
         }
     return result
@@ -267,6 +275,31 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> dict[str, Any
     """
     found = binomtest(successes, trials).proportion_ci(level, method="wilson")
     return {"low": float(found.low), "high": float(found.high), "level": level, "method": "Wilson"}
+
+
+def headline_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Lay out the headline scores with their intervals, per image and per cell.
+
+    Parameters
+    ----------
+    result : mapping
+        What `score` gives, or the content of a metrics.json.
+
+    Returns
+    -------
+    DataFrame
+        `score` (its key), `name`, `level` ("per image" or "per cell"), `value`, `low`, `high`; no
+        rows per cell where cells are not known.
+    """
+    parts = {"per image": result, "per cell": result.get("per_cell")}
+    rows = [
+        {"score": key, "name": name, "level": level, "value": part[key]}
+        | {end: part["intervals"][key][end] for end in ("low", "high")}
+        for level, part in parts.items()
+        if part
+        for key, name in HEADLINES.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def confident_mistakes(table: pd.DataFrame, n: int = 8) -> pd.DataFrame:

@@ -26,19 +26,37 @@ from hv_utils.plotting_images import (
     photo_with_boxes,
     prediction_gallery,
 )
+from hv_utils.plotting_scores import (
+    cell_strip,
+    class_scores,
+    confusion,
+    influence,
+    precision_recall_curves,
+    reliability,
+    roc_curves,
+    score_intervals,
+)
 
 __all__ = [
     "PALETTE",
     "as_uint8",
     "bars",
     "before_after",
+    "cell_strip",
     "class_counts",
+    "class_scores",
+    "confusion",
     "gradcam_panel",
     "histograms",
     "image_grid",
+    "influence",
     "palette",
     "photo_with_boxes",
+    "precision_recall_curves",
     "prediction_gallery",
+    "reliability",
+    "roc_curves",
+    "score_intervals",
     "training_curves",
 ]
 

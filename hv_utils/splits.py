@@ -1,7 +1,7 @@
 """Splits by source photo: all copies of one cell fall on one side.
 
 A random split of augmented copies puts siblings of every test image into training, and the score
-then measures memory {kapoor2023 in the bibliography}. Every training path of the project holds out
+then measures memory (Kapoor and Narayanan, 2023). Every training path of the project holds out
 through this module and has its table checked by it.
 """
 
