@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from hv_utils.checkpoints import fingerprint_settings, load_state, save_state
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import (
     FEATURE_LAYER,
@@ -23,13 +20,11 @@ from hv_utils.model import (
     print_progress,
 )
 from hv_utils.preprocessing import batches, class_weights, encode_labels, load_images
-from hv_utils.runs import atomic_path, dump_json, write_text
 
 if TYPE_CHECKING:
     import keras
 
 WARM_UP = 0.1  # share of the steps in which the learning rate climbs to its peak
-EPSILON = 1e-7
 
 
 def train_head(
@@ -43,7 +38,7 @@ def train_head(
     batch_size: int = 32,
     class_weight: bool = True,
     patience: int = 8,
-    images: int = 0,
+    max_images: int = 0,
     calibration_images: int | None = None,
     checkpoint: str | Path | None = None,
     seed: int = 0,
@@ -68,24 +63,26 @@ def train_head(
     batch_size : int
     class_weight : bool
         Whether the loss weighs rare classes up, see `preprocessing.class_weights`.
-    images : int
-        Take only so many training images, at random; 0 takes all.
+    max_images : int
+        Take at most so many training images, at random; 0 takes all.
     calibration_images : int, optional
         See `calibrate_batch_norm`; by default 256 where the start weights are `lite0`, else 0.
     checkpoint : str or Path, optional
-        Folder. With it an interrupted training finds this phase done when called again.
+        Folder. With it a training that is called again after an interruption skips this phase.
     seed : int
 
     Returns
     -------
     pandas.DataFrame
         History, one row an epoch: `phase` ("head"), `epoch`, `loss`, `accuracy`, `val_loss`,
-        `val_accuracy`, `val_macro_f1`, `seconds`, `best` (the epoch that was kept).
+        `val_accuracy`, `val_macro_f1`, `seconds`, `best` (True for the epoch that was kept).
     """
-    store = _Checkpoint(checkpoint, "head", {"seed": seed, "epochs": epochs, "lr": learning_rate})
-    if store.finished(model):
-        return store.history()
-    train = _sample(train, images, seed)
+    train = _sample(train, max_images, seed)
+    settings = {"lr": learning_rate, "batch": batch_size, "weigh": class_weight, "seed": seed}
+    fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
+    if rows := load_state(checkpoint, "head", model, fingerprint=fingerprint):
+        print("head: trained before the interruption", flush=True)
+        return pd.DataFrame(rows)
     y_train, y_val = (encode_labels(table["label"], classes) for table in (train, val))
     if calibration_images is None:
         calibration_images = 256 if getattr(model, "start_weights", "") == "lite0" else 0
@@ -93,31 +90,309 @@ def train_head(
         few = _sample(train, calibration_images, seed)["path"]
         calibrate_batch_norm(model, load_images(few, size=input_size(model)))
     x_train, x_val = (
-        extract_features(model, list(table["path"]), progress=print_progress(f"features, {name}:"))
+        extract_features(model, list(table["path"]), progress=print_progress(f"features {name}"))
         for name, table in (("train", train), ("val", val))
     )
-    head = _head(model)
+    rows = _fit_head(
+        _head(model),
+        (x_train, y_train),
+        (x_val, y_val),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        weights=class_weights(y_train) if class_weight else None,
+        patience=patience,
+    )
+    save_state(checkpoint, "head", model, rows=rows, fingerprint=fingerprint)
+    return pd.DataFrame(rows)
+
+
+def _fit_head(
+    head: keras.Model,
+    train: tuple[np.ndarray, np.ndarray],
+    val: tuple[np.ndarray, np.ndarray],
+    *,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    weights: dict[int, float] | None,
+    patience: int,
+) -> list[dict]:
+    import keras
+
     _compile(head, learning_rate)
-    weights = class_weights(y_train) if class_weight else None
-    rng = np.random.default_rng(seed)
+    rows: list[dict] = []
+    best, kept = None, head.get_weights()
     for epoch in range(1, epochs + 1):
         start = time.monotonic()
-        order = rng.permutation(len(x_train))
-        result = head.fit(
-            x_train[order],
-            y_train[order],
-            batch_size=batch_size,
-            class_weight=weights,
-            shuffle=False,
-            verbose=0,
-        )
-        probs = head.predict(x_val, batch_size=512, verbose=0)
-        row = _row("head", epoch, result, y_val, probs, start)
-        if store.add(row, head, better=lambda new, old: new["val_loss"] < old["val_loss"]):
-            continue
-        if store.epochs_since_best() >= patience:
+        result = head.fit(*train, batch_size=batch_size, class_weight=weights, verbose=0)
+        probs = keras.ops.convert_to_numpy(head(val[0], training=False))
+        rows.append(_row("head", epoch, result.history, val[1], probs, start))
+        if best is None or rows[-1]["val_loss"] < best["val_loss"]:
+            best, kept = rows[-1], head.get_weights()
+        elif epoch - best["epoch"] >= patience:
             break
-    store.restore_best(head)
-    store.finish(model)
-    _print_row("head", store.history().query("best").iloc[0], epochs)
-    return store.history()
+    if best is not None:
+        head.set_weights(kept)
+        best["best"] = True
+        _print_row(best, epochs)
+    return rows
+
+
+def fine_tune(
+    model: keras.Model,
+    train: pd.DataFrame,
+    val: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    from_block: str = "block6a",
+    epochs: int = 5,
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    images_per_epoch: int = 0,
+    class_weight: bool = True,
+    augment: keras.Model | None = None,
+    patience: int = 3,
+    freeze_batch_norm: bool = True,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Phase 2: train the upper blocks of the backbone, or all of it, together with the head.
+
+    The learning rate climbs to its peak in the first tenth of the steps and falls to zero along a
+    cosine. The epoch with the highest validation macro-F1 is kept (of equals, that with the lower
+    validation loss).
+
+    Parameters
+    ----------
+    model : keras.Model
+        After `train_head`; changed in place.
+    train, val, classes, batch_size, class_weight, seed
+        As in `train_head`.
+    from_block : str
+        First block to train: `stem` (everything), `block2a` … `block7a`, `top`.
+    epochs, patience : int
+        Passes, and passes without a better validation macro-F1 before stopping.
+    learning_rate : float
+        Peak, of Adam.
+    images_per_epoch : int
+        Images of one pass; 0 takes all. No image is seen twice before all were seen once.
+    augment : keras.Model, optional
+        `preprocessing.augmentation_layers(...)`.
+    freeze_batch_norm : bool
+        Keep the batch normalisations as they are. In a run of a few hundred steps their running
+        averages lag behind, and what is learnt with the one fails with the other.
+    checkpoint : str or Path, optional
+        Folder for the state after each epoch, from which a call after an interruption goes on.
+
+    Returns
+    -------
+    pandas.DataFrame
+        History as from `train_head`, with `phase` "fine-tuning" and the column `learning_rate`.
+    """
+    settings = {
+        "from": from_block,
+        "epochs": epochs,
+        "lr": learning_rate,
+        "batch": batch_size,
+        "images": images_per_epoch,
+        "weigh": class_weight,
+        "augment": augment is not None,
+        "freeze": freeze_batch_norm,
+        "seed": seed,
+    }
+    fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
+    y_train, y_val = (encode_labels(table["label"], classes) for table in (train, val))
+    paths = train["path"].to_numpy()
+    weights = class_weights(y_train) if class_weight else None
+    unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
+    count = min(images_per_epoch or len(paths), len(paths))
+    steps = -(-count // batch_size)
+    _compile(model, _cosine(learning_rate, steps * epochs))
+    rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or []
+    if rows:
+        print(f"fine-tuning goes on after epoch {len(rows)}", flush=True)
+        model.optimizer.iterations.assign(len(rows) * steps)
+    best = max(rows, key=_rank, default=None)
+    kept = model.get_weights()
+    if best is not None and load_state(checkpoint, "best", model, fingerprint=fingerprint):
+        last, kept = kept, model.get_weights()
+        model.set_weights(last)
+    for epoch in range(len(rows) + 1, epochs + 1):
+        if best is not None and epoch - 1 - best["epoch"] >= patience:
+            break
+        start = time.monotonic()
+        chosen = _images_of_epoch(len(paths), count, epoch, seed)
+        data = batches(
+            paths[chosen],
+            y_train[chosen],
+            size=input_size(model),
+            batch_size=batch_size,
+            augment=augment,
+        )
+        result = model.fit(data, class_weight=weights, verbose=0)
+        rate = float(model.optimizer.learning_rate)
+        probs = predict_probs(model, list(val["path"]), batch_size=batch_size)
+        row = _row("fine-tuning", epoch, result.history, y_val, probs, start)
+        rows.append({**row, "learning_rate": rate})
+        _print_row(rows[-1], epochs)
+        if best is None or _rank(rows[-1]) > _rank(best):
+            best, kept = rows[-1], model.get_weights()
+            save_state(checkpoint, "best", model, rows=rows, fingerprint=fingerprint)
+        save_state(checkpoint, "last", model, rows=rows, fingerprint=fingerprint)
+    model.set_weights(kept)
+    model.trainable = True
+    if best is not None:
+        best["best"] = True
+    return pd.DataFrame(rows)
+
+
+def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = True) -> None:
+    """Make a model trainable from a block on, and not below it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Changed in place.
+    from_block : str
+        `stem` for everything, a block's name such as `block6a`, or `top`.
+    freeze_batch_norm : bool
+        Leave every batch normalisation out.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the model has no such block.
+    """
+    import keras
+
+    prefixes = [layer.name.split("_")[0] for layer in model.layers]
+    if from_block not in prefixes:
+        blocks = [p for p in dict.fromkeys(prefixes) if p in ("stem", "top") or p[:5] == "block"]
+        raise HematoVisionError(
+            f"expected fine_tune_from to be one of {', '.join(blocks)}, but it is {from_block!r}: "
+            "check the parameter"
+        )
+    first = prefixes.index(from_block)
+    model.trainable = True
+    for position, layer in enumerate(model.layers):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position >= first and not (is_norm and freeze_batch_norm)
+
+
+def calibrate_batch_norm(
+    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, seed: int = 0
+) -> None:
+    """Set the running statistics of every batch normalisation to those of `images`, in place.
+
+    The lite0 start weights come from a network with ReLU6; under EfficientNetB0's swish the
+    activations have another mean and spread, and the statistics stored with the weights no longer
+    fit. One pass over some training images, without labels and without gradients, mends that.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : numpy.ndarray
+        Shape (N, height, width, 3), uint8, 0 to 255.
+    batch_size : int
+        The statistics are averaged over batches of this many images.
+    """
+    import keras
+
+    layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+    saved = [x.momentum for x in layers], [x.rate for x in dropouts]
+    backbone = keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+    order = np.random.default_rng(seed).permutation(len(images))
+    for dropout in dropouts:
+        dropout.rate = 0.0
+    for index, start in enumerate(range(0, len(images), batch_size)):
+        for layer in layers:
+            layer.momentum = index / (index + 1)  # the running average becomes the plain mean
+        backbone(images[order[start : start + batch_size]].astype(np.float32), training=True)
+    for layer, momentum in zip(layers, saved[0], strict=True):
+        layer.momentum = momentum
+    for dropout, rate in zip(dropouts, saved[1], strict=True):
+        dropout.rate = rate
+
+
+def _head(model: keras.Model) -> keras.Model:
+    """Return the layers above the pooled features as a model of their own, weights shared."""
+    import keras
+
+    position = model.layers.index(model.get_layer(FEATURE_LAYER))
+    inputs = keras.Input(model.layers[position].output.shape[1:])
+    x = inputs
+    for layer in model.layers[position + 1 :]:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def _compile(model: keras.Model, learning_rate: object) -> None:
+    import keras
+
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # on a CPU, compiling takes longer than it saves
+    )
+
+
+def _cosine(peak: float, steps: int) -> object:
+    import keras
+
+    warm_up = max(1, int(WARM_UP * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
+    )
+
+
+def _sample(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    if not count or count >= len(table):
+        return table
+    return table.sample(count, random_state=seed)
+
+
+def _images_of_epoch(total: int, count: int, epoch: int, seed: int) -> np.ndarray:
+    """Return the positions of the images of one epoch: consecutive parts of shuffled passes."""
+    wanted = np.arange((epoch - 1) * count, epoch * count)
+    passes = range(wanted[0] // total, wanted[-1] // total + 1)
+    orders = [np.random.default_rng((seed, number)).permutation(total) for number in passes]
+    return np.concatenate(orders)[wanted - passes[0] * total]
+
+
+def _row(
+    phase: str, epoch: int, result: dict, y_val: np.ndarray, probs: np.ndarray, start: float
+) -> dict:
+    from sklearn.metrics import f1_score
+
+    predicted = probs.argmax(axis=1)
+    k = probs.shape[1]
+    return {
+        "phase": phase,
+        "epoch": epoch,
+        "loss": float(result["loss"][0]),
+        "accuracy": float(result["accuracy"][0]),
+        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
+        "val_accuracy": float((predicted == y_val).mean()),
+        "val_macro_f1": float(
+            f1_score(y_val, predicted, labels=range(k), average="macro", zero_division=0)
+        ),
+        "seconds": time.monotonic() - start,
+        "best": False,
+    }
+
+
+def _rank(row: dict) -> tuple[float, float]:
+    return row["val_macro_f1"], -row["val_loss"]
+
+
+def _print_row(row: dict, epochs: int) -> None:
+    print(
+        f"{row['phase']} {row['epoch']}/{epochs}: loss {row['loss']:.3f}, "
+        f"accuracy {row['accuracy']:.3f}; validation loss {row['val_loss']:.3f}, "
+        f"accuracy {row['val_accuracy']:.3f}, macro-F1 {row['val_macro_f1']:.3f} "
+        f"({row['seconds']:.0f} s)",
+        flush=True,
+    )

