@@ -100,10 +100,15 @@ def book(name, force) -> None:
 
 @hv.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--run", "name", default="demo", show_default=True, help="Whose model to use.")
+@click.option(
+    "--model",
+    default="runs/demo/model.keras",
+    show_default=True,
+    help="A model.keras of a finished run.",
+)
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table there.")
 @click.option("--batch-size", default=32, show_default=True, help="Images held at once.")
-def predict(paths, name, csv_path, batch_size) -> None:
+def predict(paths, model, csv_path, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
     Prints one row per image. An image that cannot be read keeps its row, the reason goes to the
@@ -112,11 +117,10 @@ def predict(paths, name, csv_path, batch_size) -> None:
     from rich.progress import track
 
     from hv_utils import predict as prediction
-    from hv_utils.runs import Run, atomic_path
+    from hv_utils.runs import atomic_path
 
     files = prediction.find_images(paths)
-    model = Run.open(Path("runs") / name).need("model.keras", made_by="03_model")
-    classify, meta = prediction.keras_classifier(model)
+    classify, meta = prediction.keras_classifier(Path(model))
     rows = prediction.predict_rows(
         files, classify, classes=meta["classes"], size=tuple(meta["size"]), batch_size=batch_size
     )
@@ -166,3 +170,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -230,7 +230,7 @@ def fine_tune(
             batch_size=batch_size,
             augment=augment,
         )
-        result = model.fit(data, class_weight=weights, verbose=0)
+        result = model.fit(data, class_weight=weights, shuffle=False, verbose=0)
         rate = float(model.optimizer.learning_rate)
         probs = predict_probs(model, list(val["path"]), batch_size=batch_size)
         row = _row("fine-tuning", epoch, result.history, y_val, probs, start)
@@ -298,20 +298,30 @@ def calibrate_batch_norm(
         The statistics are averaged over batches of this many images.
     """
     import keras
+    import tensorflow as tf
 
     layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
     saved = [x.momentum for x in layers], [x.rate for x in dropouts]
-    backbone = keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
-    order = np.random.default_rng(seed).permutation(len(images))
+    for layer in layers:
+        layer.momentum = 0.0  # the running statistics become those of the batch
     for dropout in dropouts:
         dropout.rate = 0.0
-    for index, start in enumerate(range(0, len(images), batch_size)):
-        for layer in layers:
-            layer.momentum = index / (index + 1)  # the running average becomes the plain mean
-        backbone(images[order[start : start + batch_size]].astype(np.float32), training=True)
-    for layer, momentum in zip(layers, saved[0], strict=True):
+    backbone = keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+    forward = tf.function(lambda batch: backbone(batch, training=True), reduce_retracing=True)
+    order = np.random.default_rng(seed).permutation(len(images))
+    parts = np.array_split(order, max(1, len(images) // batch_size))
+    statistics = [(layer.moving_mean, layer.moving_variance) for layer in layers]
+    sums = [[0.0, 0.0] for _ in layers]
+    for part in parts:
+        forward(tf.constant(images[part], tf.float32))
+        for total, variables in zip(sums, statistics, strict=True):
+            for index, variable in enumerate(variables):
+                total[index] = total[index] + variable.numpy() / len(parts)
+    for layer, momentum, total in zip(layers, saved[0], sums, strict=True):
         layer.momentum = momentum
+        layer.moving_mean.assign(total[0])
+        layer.moving_variance.assign(total[1])
     for dropout, rate in zip(dropouts, saved[1], strict=True):
         dropout.rate = rate
 
