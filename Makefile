@@ -25,7 +25,7 @@ book: $(READY)  ## run the chain on the demo and build the book into _build/html
 	@$(BIN)/hv book --run demo
 
 test: $(READY)  ## run all tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks

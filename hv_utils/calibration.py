@@ -73,7 +73,7 @@ def expected_calibration_error(
 def log_loss(labels: np.ndarray, pred_probs: np.ndarray) -> float:
     """Return the mean of -log(probability of the true class), in nats, 0 or above."""
     chosen = pred_probs[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(chosen, _TINY, 1)).mean())
+    return float(np.abs(np.log(np.clip(chosen, _TINY, 1))).mean())
 
 
 def apply_temperature(pred_probs: np.ndarray, temperature: float) -> np.ndarray:

@@ -50,7 +50,7 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             _check_size(path, image.size)
-            return _to_rgb(image)
+            return _to_rgb(image, path)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -102,7 +102,7 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode in DEEP_MODES:
         deep = np.clip(np.asarray(image, dtype=np.int64), 0, 65_535)
@@ -110,7 +110,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise ImageError(
-            f"expected 8 or 16 bits a channel, but {image.filename} holds floating-point numbers: "
+            f"expected 8 or 16 bits a channel, but {path} holds floating-point numbers: "
             "export it as an 8-bit PNG"
         )
     if image.has_transparency_data:

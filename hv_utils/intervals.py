@@ -300,16 +300,16 @@ def verdict(interval: dict[str, Any], *, claim: float) -> dict[str, Any]:
     -------
     dict
         `claim`, `verdict` and `rule`: *confirmed* where the whole interval is at or above the
-        claim, *not confirmed* where the whole interval is below it, else *undecided*.
+        claim, *not confirmed* where the whole interval is below it, else *undecided*. An interval
+        without width decides nothing: with every verdict right, resampling cannot see how sure
+        that is.
     """
     low, high = interval["low"], interval["high"]
     word = "undecided"
-    if low is not None and low >= claim:
-        word = "confirmed"
-    elif high is not None and high < claim:
-        word = "not confirmed"
+    if low is not None and low < high:
+        word = "confirmed" if low >= claim else "not confirmed" if high < claim else word
     rule = (
         "confirmed if the whole interval lies at or above the claim, not confirmed if the whole "
-        "interval lies below it, undecided if it holds the claim"
+        "interval lies below it, undecided if it holds the claim or has no width"
     )
     return {"claim": claim, "verdict": word, "rule": rule}

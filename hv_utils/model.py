@@ -31,7 +31,7 @@ def build_model(
     dropout: float = 0.3,
     seed: int = 0,
 ) -> keras.Model:
-    """Build EfficientNetB0 {cite}`tan2019` with a head for `n_classes` classes.
+    """Build EfficientNetB0 (Tan and Le, ICML 2019) with a head for `n_classes` classes.
 
     The model is flat: the head stands directly on the backbone's own layers, so that gradients of
     a logit reach every feature map (Keras 3 cannot cut through a nested model).

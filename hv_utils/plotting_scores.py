@@ -280,9 +280,13 @@ def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
     for i in wrong[wrong > 0].nlargest(name_worst).index:
         word = f"{cells.at[i, 'cell']} ({cells.at[i, 'n_images']})"
         ax.annotate(
-            word, (cells.at[i, "share_right"], at[i]), (9, 0), textcoords="offset points",
-            fontsize=8, va="center",
-        )  # fmt: skip
+            word,
+            (cells.at[i, "share_right"], at[i]),
+            (np.sqrt(area[i]) / 2 + 3, 0),  # the marker's radius and a gap, in points
+            textcoords="offset points",
+            fontsize=8,
+            va="center",
+        )
     ax.axvline(0.5, color="0.75", lw=0.8, ls=":")
     ax.set_yticks(range(len(classes)), classes)
     ax.set_ylim(len(classes) - 0.5, -0.5)

@@ -17,8 +17,9 @@ from hv_utils.voc import Box
 from hv_utils.white_cell import WhiteCell, draw_white_cell
 
 PHOTO_SIZE = (480, 640)
-HAEMOGLOBIN = density(180, 146, 143)
+HAEMOGLOBIN = density(190, 158, 150)
 PLATELET = density(158, 146, 207)
+THICK_SHARE = 0.25
 LEAST_VISIBLE = 0.3
 """Share of a red cell or platelet that must lie inside the frame for it to get a box."""
 
@@ -66,26 +67,28 @@ def draw_photo(
     HematoVisionError
         For a class that has no look.
     """
-    white = draw_white_cell(label, rng=rng)
-    reach = max(white.cell.shape) // 2
+    # In the thick part of a film cells lie contracted, dark, and red cells lose their pallor.
+    thick = rng.random() < THICK_SHARE
+    white = draw_white_cell(label, rng=rng, contraction=rng.uniform(0.72, 0.9) if thick else 1)
     radius = float(np.sqrt(white.cell.sum() / np.pi))
     place = _white_place(radius, size, rng)
     # Alkaline buffer stains bluer, acid pinker (horobin1987): one number for each smear.
     alkaline = rng.normal(0, 1)
     azure = (1 + 0.07 * alkaline) * rng.normal(1, 0.08)
     eosin = (1 - 0.10 * alkaline) * rng.normal(1, 0.10)
+    if thick:
+        azure, eosin = azure * rng.uniform(1.1, 1.4), eosin * rng.uniform(1.0, 1.25)
 
     canvas = np.zeros((*size, 3), np.float32)
     boxes = []
     for centre, wide in _red_places(place, radius, size, rng):
-        boxes += _add_red_cell(canvas, centre, wide, eosin, rng)
+        boxes += _add_red_cell(canvas, centre, wide, eosin, thick, rng)
     for _ in range(rng.choice(5, p=[0.3, 0.3, 0.2, 0.1, 0.1])):
         boxes += _add_platelet(canvas, place, radius, azure, rng)
     cell_mask, nucleus_mask = _add_white_cell(canvas, white, place, azure, eosin)
     rows, columns = np.nonzero(cell_mask)
     box = Box("WBC", *(int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max())))
     image = _photograph(canvas, rng)
-    assert reach > 0
     return Photo(image, nucleus_mask, cell_mask, [box, *boxes])
 
 
@@ -131,20 +134,19 @@ def _red_places(
     return chosen
 
 
-def _add_red_cell(canvas, centre, wide: float, eosin: float, rng) -> list[Box]:
+def _add_red_cell(canvas, centre, wide: float, eosin: float, thick: bool, rng) -> list[Box]:
     """Lay a red cell onto the canvas: a disc that is paler in its central third."""
     outline = Outline.draw(wide / 2, rng, oval=rng.choice([0.03, 0.10], p=[0.7, 0.3]), rough=0.015)
     x, y = patch_grid(wide * 0.68)
     distance = outline.distance(x, y)
     depth = np.clip(-distance / np.float32(wide / 2), 0, 1)  # 0 at the edge, 1 in the middle
-    thick = rng.random() < 0.3
-    pallor = rng.uniform(0, 0.25) if thick else rng.uniform(0.35, 0.9)
+    filled = rng.random() < (0.8 if thick else 0.25)
+    pallor = rng.uniform(0, 0.2) if filled else rng.uniform(0.35, 0.9)
     middle = rng.uniform(0.42, 0.62)
     profile = 1 - np.float32(pallor) * step(np.float32(middle) - depth, 0.35)
-    rim = 1 + 0.25 * np.exp(-(((depth - 0.06) / 0.05) ** 2))
-    amount = profile * rim * step(distance, 3.5) * rng.normal(1, 0.12)
-    amount *= 1 + 0.04 * smooth_noise(amount.shape, 25, rng)
-    colour = HAEMOGLOBIN * eosin
+    rim = 1 + 0.18 * np.exp(-(((depth - 0.06) / 0.05) ** 2))
+    amount = profile * rim * step(distance, 4.5) * rng.normal(1.05, 0.14)
+    colour = HAEMOGLOBIN * (eosin * rng.normal(1, 0.04, 3).astype(np.float32))
     return _paste(canvas, amount[..., None] * colour, distance < 0, centre, "RBC")
 
 
@@ -161,8 +163,9 @@ def _add_platelet(canvas, white, radius: float, azure: float, rng) -> list[Box]:
     outline = Outline.draw(wide / 2, rng, oval=0.12, rough=0.06)
     x, y = patch_grid(wide * 0.9)
     distance = outline.distance(x, y)
-    grains = np.clip(smooth_noise(x.shape, 5, rng), -1, 2) * np.exp(-((x**2 + y**2) / wide**2) * 5)
-    amount = step(distance, 6) * (0.55 + 0.35 * grains) * azure
+    middle = np.exp(-((x**2 + y**2) / wide**2) * 6)
+    grains = 1 + 0.3 * np.clip(smooth_noise(x.shape, 5, rng), -1, 2)
+    amount = step(distance, 8) * (0.35 + 0.75 * middle * grains) * azure
     return _paste(canvas, amount[..., None] * PLATELET, distance < 0, centre, "Platelets")
 
 
@@ -180,7 +183,9 @@ def _overlap(shape, patch_shape, centre) -> tuple[tuple[slice, slice], tuple[sli
 def _paste(canvas, patch: np.ndarray, mask: np.ndarray, centre, name: str) -> list[Box]:
     """Add a patch's density to the canvas; return its box where enough of it is in the frame."""
     frame, part = _overlap(canvas.shape, patch.shape, centre)
-    canvas[frame] += patch[part]
+    below, above = canvas[frame], patch[part]
+    # Where two cells lie on one another they are squeezed flat: less than both densities together.
+    canvas[frame] = np.maximum(below, above) + 0.35 * np.minimum(below, above)
     seen = mask[part]
     if seen.sum() < LEAST_VISIBLE * mask.sum():
         return []
@@ -208,18 +213,17 @@ def _add_white_cell(
 def _photograph(canvas: np.ndarray, rng) -> np.ndarray:
     """Turn density into a photo: focus, lamp, white balance, sensor noise."""
     height, width = canvas.shape[:2]
-    blur = rng.choice([rng.uniform(0.6, 1.3), rng.uniform(1.3, 2.6)], p=[0.7, 0.3])
+    blur = rng.choice([rng.uniform(0.8, 1.7), rng.uniform(1.7, 3.2)], p=[0.7, 0.3])
     light = cv2.exp(-cv2.GaussianBlur(canvas, (0, 0), float(blur)))
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slope = rng.normal(0, 0.025, 2)
     lamp = 1 + np.float32(slope[0]) * x + np.float32(slope[1]) * y
     lamp -= np.float32(rng.uniform(0, 0.05)) * (x * x + y * y)
-    lamp *= 1 + 0.006 * smooth_noise((height, width), 60, rng)
     white = np.array(PLASMA) * rng.normal(1, 0.02) * rng.normal(1, 0.012, 3)
     light *= lamp[..., None] * white.astype(np.float32)
-    # The eye of the sensor is noisier in colour than in brightness, and colour noise is coarser.
+    # A sensor's noise is coarser in colour than in brightness, since it sees colour on a mosaic.
     light += rng.normal(2.0, 0.4) * rng.standard_normal((height, width, 1), dtype=np.float32)
     colour = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32) * 1.6
-    light += cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(light, 0, 255).round().astype(np.uint8)
+    colour = cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.add(light, colour, dtype=cv2.CV_8U)  # rounds, and clips to 0…255

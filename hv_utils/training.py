@@ -20,11 +20,18 @@ from hv_utils.model import (
     print_progress,
 )
 from hv_utils.preprocessing import batches, class_weights, encode_labels, load_images
+from hv_utils.training_steps import (
+    compile_model,
+    cosine_schedule,
+    history_row,
+    images_of_epoch,
+    print_row,
+    rank,
+)
+from hv_utils.weights import calibrate_batch_norm
 
 if TYPE_CHECKING:
     import keras
-
-WARM_UP = 0.1  # share of the steps in which the learning rate climbs to its peak
 
 
 def train_head(
@@ -120,14 +127,14 @@ def _fit_head(
 ) -> list[dict]:
     import keras
 
-    _compile(head, learning_rate)
+    compile_model(head, learning_rate)
     rows: list[dict] = []
     best, kept = None, head.get_weights()
     for epoch in range(1, epochs + 1):
         start = time.monotonic()
         result = head.fit(*train, batch_size=batch_size, class_weight=weights, verbose=0)
         probs = keras.ops.convert_to_numpy(head(val[0], training=False))
-        rows.append(_row("head", epoch, result.history, val[1], probs, start))
+        rows.append(history_row("head", epoch, result.history, val[1], probs, start))
         if best is None or rows[-1]["val_loss"] < best["val_loss"]:
             best, kept = rows[-1], head.get_weights()
         elif epoch - best["epoch"] >= patience:
@@ -135,7 +142,7 @@ def _fit_head(
     if best is not None:
         head.set_weights(kept)
         best["best"] = True
-        _print_row(best, epochs)
+        print_row(best, epochs)
     return rows
 
 
@@ -208,12 +215,12 @@ def fine_tune(
     unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
     count = min(images_per_epoch or len(paths), len(paths))
     steps = -(-count // batch_size)
-    _compile(model, _cosine(learning_rate, steps * epochs))
+    compile_model(model, cosine_schedule(learning_rate, steps * epochs))
     rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or []
     if rows:
         print(f"fine-tuning goes on after epoch {len(rows)}", flush=True)
         model.optimizer.iterations.assign(len(rows) * steps)
-    best = max(rows, key=_rank, default=None)
+    best = max(rows, key=rank, default=None)
     kept = model.get_weights()
     if best is not None and load_state(checkpoint, "best", model, fingerprint=fingerprint):
         last, kept = kept, model.get_weights()
@@ -222,7 +229,7 @@ def fine_tune(
         if best is not None and epoch - 1 - best["epoch"] >= patience:
             break
         start = time.monotonic()
-        chosen = _images_of_epoch(len(paths), count, epoch, seed)
+        chosen = images_of_epoch(len(paths), count, epoch, seed)
         data = batches(
             paths[chosen],
             y_train[chosen],
@@ -233,10 +240,10 @@ def fine_tune(
         result = model.fit(data, class_weight=weights, shuffle=False, verbose=0)
         rate = float(model.optimizer.learning_rate)
         probs = predict_probs(model, list(val["path"]), batch_size=batch_size)
-        row = _row("fine-tuning", epoch, result.history, y_val, probs, start)
+        row = history_row("fine-tuning", epoch, result.history, y_val, probs, start)
         rows.append({**row, "learning_rate": rate})
-        _print_row(rows[-1], epochs)
-        if best is None or _rank(rows[-1]) > _rank(best):
+        print_row(rows[-1], epochs)
+        if best is None or rank(rows[-1]) > rank(best):
             best, kept = rows[-1], model.get_weights()
             save_state(checkpoint, "best", model, rows=rows, fingerprint=fingerprint)
         save_state(checkpoint, "last", model, rows=rows, fingerprint=fingerprint)
@@ -280,52 +287,6 @@ def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = T
         layer.trainable = position >= first and not (is_norm and freeze_batch_norm)
 
 
-def calibrate_batch_norm(
-    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, seed: int = 0
-) -> None:
-    """Set the running statistics of every batch normalisation to those of `images`, in place.
-
-    The lite0 start weights come from a network with ReLU6; under EfficientNetB0's swish the
-    activations have another mean and spread, and the statistics stored with the weights no longer
-    fit. One pass over some training images, without labels and without gradients, mends that.
-
-    Parameters
-    ----------
-    model : keras.Model
-    images : numpy.ndarray
-        Shape (N, height, width, 3), uint8, 0 to 255.
-    batch_size : int
-        The statistics are averaged over batches of this many images.
-    """
-    import keras
-    import tensorflow as tf
-
-    layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
-    saved = [x.momentum for x in layers], [x.rate for x in dropouts]
-    for layer in layers:
-        layer.momentum = 0.0  # the running statistics become those of the batch
-    for dropout in dropouts:
-        dropout.rate = 0.0
-    backbone = keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
-    forward = tf.function(lambda batch: backbone(batch, training=True), reduce_retracing=True)
-    order = np.random.default_rng(seed).permutation(len(images))
-    parts = np.array_split(order, max(1, len(images) // batch_size))
-    statistics = [(layer.moving_mean, layer.moving_variance) for layer in layers]
-    sums = [[0.0, 0.0] for _ in layers]
-    for part in parts:
-        forward(tf.constant(images[part], tf.float32))
-        for total, variables in zip(sums, statistics, strict=True):
-            for index, variable in enumerate(variables):
-                total[index] = total[index] + variable.numpy() / len(parts)
-    for layer, momentum, total in zip(layers, saved[0], sums, strict=True):
-        layer.momentum = momentum
-        layer.moving_mean.assign(total[0])
-        layer.moving_variance.assign(total[1])
-    for dropout, rate in zip(dropouts, saved[1], strict=True):
-        dropout.rate = rate
-
-
 def _head(model: keras.Model) -> keras.Model:
     """Return the layers above the pooled features as a model of their own, weights shared."""
     import keras
@@ -338,71 +299,7 @@ def _head(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-def _compile(model: keras.Model, learning_rate: object) -> None:
-    import keras
-
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,  # on a CPU, compiling takes longer than it saves
-    )
-
-
-def _cosine(peak: float, steps: int) -> object:
-    import keras
-
-    warm_up = max(1, int(WARM_UP * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
-    )
-
-
 def _sample(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     if not count or count >= len(table):
         return table
     return table.sample(count, random_state=seed)
-
-
-def _images_of_epoch(total: int, count: int, epoch: int, seed: int) -> np.ndarray:
-    """Return the positions of the images of one epoch: consecutive parts of shuffled passes."""
-    wanted = np.arange((epoch - 1) * count, epoch * count)
-    passes = range(wanted[0] // total, wanted[-1] // total + 1)
-    orders = [np.random.default_rng((seed, number)).permutation(total) for number in passes]
-    return np.concatenate(orders)[wanted - passes[0] * total]
-
-
-def _row(
-    phase: str, epoch: int, result: dict, y_val: np.ndarray, probs: np.ndarray, start: float
-) -> dict:
-    from sklearn.metrics import f1_score
-
-    predicted = probs.argmax(axis=1)
-    k = probs.shape[1]
-    return {
-        "phase": phase,
-        "epoch": epoch,
-        "loss": float(result["loss"][0]),
-        "accuracy": float(result["accuracy"][0]),
-        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
-        "val_accuracy": float((predicted == y_val).mean()),
-        "val_macro_f1": float(
-            f1_score(y_val, predicted, labels=range(k), average="macro", zero_division=0)
-        ),
-        "seconds": time.monotonic() - start,
-        "best": False,
-    }
-
-
-def _rank(row: dict) -> tuple[float, float]:
-    return row["val_macro_f1"], -row["val_loss"]
-
-
-def _print_row(row: dict, epochs: int) -> None:
-    print(
-        f"{row['phase']} {row['epoch']}/{epochs}: loss {row['loss']:.3f}, "
-        f"accuracy {row['accuracy']:.3f}; validation loss {row['val_loss']:.3f}, "
-        f"accuracy {row['val_accuracy']:.3f}, macro-F1 {row['val_macro_f1']:.3f} "
-        f"({row['seconds']:.0f} s)",
-        flush=True,
-    )

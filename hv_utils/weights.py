@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START_WEIGHTS = ("auto", "imagenet", "lite0", "none")
 FOLDER = Path(__file__).parent / "weights"
+LAST_LAYER = "top_activation"
 DOWNLOAD_HOST = "storage.googleapis.com"
 # EfficientNet-Lite0 was trained on (x - 127) / 128. EfficientNetB0 divides by 255 and then
 # normalises, so these two make its first layers compute the same.
@@ -39,7 +40,7 @@ def backbone(
     ----------
     weights : str
         `imagenet`, `lite0`, `none` (random), `auto` (`imagenet` where it is in Keras's cache or can
-        be downloaded, else `lite0`), or the path of a model or weights file of this project.
+        be downloaded, else `lite0`), or the path of a `model.keras` of this project.
     size : tuple of int
         Input (height, width) in pixels, at least 32 each.
     seed : int
@@ -76,7 +77,7 @@ def backbone(
     if weights == "lite0":
         load_lite0(base)
     elif weights != "none":
-        load_from(base, weights)
+        base = backbone_of(weights, size=size)
     return base, weights
 
 
@@ -175,35 +176,79 @@ def load_lite0(base: keras.Model, *, gate: float = 0.5, folder: Path = FOLDER) -
     normalization.finalize_state()
 
 
-def load_from(base: keras.Model, path: str | Path) -> None:
-    """Fill EfficientNetB0 from a model (`.keras`) or weights file (`.weights.h5`), in place.
+def backbone_of(path: str | Path, *, size: tuple[int, int]) -> keras.Model:
+    """Return the backbone of a model that was saved with `model.save_model`.
 
     Raises
     ------
     HematoVisionError
-        Where the file is missing, unreadable, or of another architecture.
+        Where the file is missing, unreadable, of another architecture or another input size.
     """
     import keras
 
     path = Path(path)
     if not path.is_file():
         raise HematoVisionError(
-            f"expected start weights {', '.join(START_WEIGHTS)} or a file's path, but got "
+            f"expected start weights {', '.join(START_WEIGHTS)} or a model's path, but got "
             f"{str(path)!r}, where there is no file: check the spelling"
         )
     try:
-        if path.suffix != ".keras":
-            base.load_weights(path)
-            return
         donor = keras.saving.load_model(path, compile=False)
-        for layer in base.layers:
-            if layer.weights:
-                layer.set_weights(donor.get_layer(layer.name).get_weights())
-            if hasattr(layer, "finalize_state"):
-                layer.finalize_state()
+        base = keras.Model(donor.input, donor.get_layer(LAST_LAYER).output)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise HematoVisionError(
-            f"expected a model of this project, but {path} does not fit EfficientNetB0 ({reason}): "
+            f"expected a model of this project, but {path} holds no EfficientNetB0 ({reason}): "
             "give a model.keras from a run folder"
         ) from error
+    if base.input_shape[1:3] != tuple(size):
+        raise HematoVisionError(
+            f"expected a model for {size[0]}x{size[1]} pixels, but {path} takes "
+            f"{base.input_shape[1]}x{base.input_shape[2]}: set the parameter size to that"
+        )
+    return base
+
+
+def calibrate_batch_norm(
+    model: keras.Model, images: np.ndarray, *, batch_size: int = 64, seed: int = 0
+) -> None:
+    """Set the running statistics of every batch normalisation to those of `images`, in place.
+
+    The lite0 start weights come from a network with ReLU6; under EfficientNetB0's swish the
+    activations have another mean and spread, and the statistics stored with the weights no longer
+    fit. One pass over some training images, without labels and without gradients, mends that.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : numpy.ndarray
+        Shape (N, height, width, 3), uint8, 0 to 255.
+    batch_size : int
+        The statistics are averaged over batches of this many images.
+    """
+    import keras
+    import tensorflow as tf
+
+    layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+    saved = [x.momentum for x in layers], [x.rate for x in dropouts]
+    for layer in layers:
+        layer.momentum = 0.0  # the running statistics become those of the batch
+    for dropout in dropouts:
+        dropout.rate = 0.0
+    forward = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
+    order = np.random.default_rng(seed).permutation(len(images))
+    parts = np.array_split(order, max(1, len(images) // batch_size))
+    statistics = [(layer.moving_mean, layer.moving_variance) for layer in layers]
+    sums = [[0.0, 0.0] for _ in layers]
+    for part in parts:
+        forward(tf.constant(images[part], tf.float32))
+        for total, variables in zip(sums, statistics, strict=True):
+            for index, variable in enumerate(variables):
+                total[index] = total[index] + variable.numpy() / len(parts)
+    for layer, momentum, total in zip(layers, saved[0], sums, strict=True):
+        layer.momentum = momentum
+        layer.moving_mean.assign(total[0])
+        layer.moving_variance.assign(total[1])
+    for dropout, rate in zip(dropouts, saved[1], strict=True):
+        dropout.rate = rate

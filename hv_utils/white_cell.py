@@ -43,11 +43,11 @@ class Look:
 
 LOOKS = {
     "eosinophil": Look(density(133, 97, 200), density(214, 174, 180), 0.05, 0.020, 5, 0.03),
-    "lymphocyte": Look(density(121, 95, 199), density(158, 174, 213), 0.06, 0.020, 5, 0.02),
+    "lymphocyte": Look(density(121, 95, 199), density(152, 160, 205), 0.06, 0.020, 5, 0.02),
     "monocyte": Look(density(148, 118, 210), density(176, 181, 205), 0.08, 0.035, 8, 0.03),
     "neutrophil": Look(density(133, 96, 207), density(213, 186, 202), 0.05, 0.018, 5, 0.03),
 }
-ORANGE_RED = density(206, 112, 104)
+ORANGE_RED = density(202, 124, 120)
 LILAC = density(172, 138, 200)
 DEEP_BLUE = density(118, 140, 200)
 
@@ -75,7 +75,9 @@ class WhiteCell:
     nucleus: np.ndarray
 
 
-def draw_white_cell(label: str, *, rng: np.random.Generator) -> WhiteCell:
+def draw_white_cell(
+    label: str, *, rng: np.random.Generator, contraction: float = 1
+) -> WhiteCell:
     """Draw one white cell.
 
     Parameters
@@ -84,6 +86,8 @@ def draw_white_cell(label: str, *, rng: np.random.Generator) -> WhiteCell:
         One of `LOOKS`.
     rng : numpy.random.Generator
         Source of randomness.
+    contraction : float
+        Share of its spread diameter that the cell has: below 1 in the thick part of a film.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def draw_white_cell(label: str, *, rng: np.random.Generator) -> WhiteCell:
         )
     look = LOOKS[label]
     reactive = label == "lymphocyte" and rng.random() < 0.18
-    radius = draw_diameter(label, rng, large=reactive) / 2
+    radius = draw_diameter(label, rng, large=reactive) * contraction / 2
     ratio = draw_ratio(label, rng, low=reactive)
     rough = look.rough * (2.2 if reactive else 1)
     outline = Outline.draw(radius, rng, oval=look.oval, rough=rough)
@@ -160,10 +164,10 @@ def _clumped(shape, rng, *, strength: float) -> np.ndarray:
 
 def _lacy(shape, rng) -> np.ndarray:
     """Return chromatin as a net: even, with fine pale lanes and a few pale holes."""
-    lanes = np.exp(-((smooth_noise(shape, 13, rng) / 0.25) ** 2))
+    lanes = np.exp(-((smooth_noise(shape, 17, rng) / 0.4) ** 2))
     grain = smooth_noise(shape, 4, rng)
     holes = np.clip(smooth_noise(shape, 16, rng) - 1.7, 0, 1)
-    return 1.06 - 0.20 * lanes + 0.06 * grain - 0.35 * holes
+    return 1.06 - 0.16 * lanes + 0.05 * grain - 0.35 * holes
 
 
 def _discs(
@@ -190,11 +194,11 @@ def _discs(
 def _eosinophil(look, cell, nucleus, *, radius, reactive, rng):
     chromatin = _clumped(cell.shape, rng, strength=0.10)
     cover, azure = _nuclear(look, nucleus, chromatin)
-    size = rng.uniform(0.036, 0.052) * radius + 1.2
+    size = rng.uniform(0.36, 0.52) / MICROMETRES_PER_PIXEL / 2 * rng.uniform(1.0, 1.5)
     # Smearing can bare patches, which leaves an eosinophil with few granules.
     sparse = rng.random() < 0.13
     keep = rng.uniform(0.08, 0.3) if sparse else rng.uniform(0.85, 1)
-    granules = _discs(cell.shape, rng, spacing=size * 2.15, radius=size, keep=keep)
+    granules = _discs(cell.shape, rng, spacing=size * rng.uniform(1.8, 2.3), radius=size, keep=keep)
     if rng.random() < 0.25:
         granules *= np.clip(1.1 + 0.5 * smooth_noise(cell.shape, radius * 0.5, rng), 0.1, 1)
     body = 0.8 if sparse else rng.uniform(0.85, 1.15)

@@ -99,6 +99,6 @@ def test_no_network_says_how_to_get_it_by_hand(monkeypatch):
         raise ConnectionError("Network is unreachable\nand a long story")
 
     monkeypatch.setattr(kagglehub, "dataset_download", refuse)
-    with pytest.raises(HematoVisionError, match="by hand .*--archive") as caught:
+    with pytest.raises(HematoVisionError, match=r"by hand .*--archive") as caught:
         open_archive("")
     assert "\n" not in str(caught.value)

@@ -165,6 +165,7 @@ def test_leaving_out_a_bad_cell_raises_the_score():
         (0.91, 0.97, "confirmed"),
         (0.80, 0.95, "undecided"),
         (0.80, 0.905, "not confirmed"),
+        (1.00, 1.00, "undecided"),
         (None, None, "undecided"),
     ],
 )

@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
+from conftest import ROOT
 from hv_utils.errors import HematoVisionError
 from hv_utils.predict import columns, find_images, predict_rows, prediction_table
 
