@@ -278,14 +278,20 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
 
 def _run_jupyter_book(folder: Path, work: Path, *, log: Path, project: Path) -> None:
     """Run Jupyter Book, quiet unless it fails."""
-    command = [sys.executable, "-m", "jupyter_book", "build", str(folder)]
-    command += ["--path-output", str(work), "-W", "-n", "--keep-going"]
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(folder), "--path-output", str(work)]
+    command += ["-W", "-n", "--keep-going"]
     paths = [str(project), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
     work.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as stream:
         done = subprocess.run(
-            command, stdout=stream, stderr=subprocess.STDOUT, env=environment, check=False
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=project,
+            check=False,
         )
     if done.returncode:
         # An incremental build would not repeat the warnings of unchanged pages, and so pass.
@@ -297,7 +303,10 @@ def _failure(log: Path, folder: Path) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))
     text = text.replace(f"{folder}{os.sep}", "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = [line for line in lines if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
+    found = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line):
+            found.append(f"{line} {after}" if line.endswith(":") else line)
     found = list(dict.fromkeys(found)) or lines[-3:]
     more = len(found) - SHOWN_WARNINGS
     shown = found[:SHOWN_WARNINGS] + ([f"and {more} more"] if more > 0 else [])

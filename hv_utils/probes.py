@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,12 +22,14 @@ from sklearn.preprocessing import StandardScaler
 from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import read_image
-from hv_utils.preprocessing import DECODE_THREADS, IMAGE_SIZE, load_images
+from hv_utils.preprocessing import DECODE_THREADS, IMAGE_SIZE
 from hv_utils.runs import Run, atomic_path
 
+if TYPE_CHECKING:
+    import keras
+
 FEATURES = "features.npz"
-CALIBRATION_IMAGES = 256
-STRENGTH = 0.01  # inverse regularisation of the probe: fixed before any split was compared
+STRENGTH = 0.01  # scikit-learn's C, the same under every split
 BLACK = 24  # brightest channel of a pixel that passes for black fill, JPEG noise included
 GRID = (24, 32)  # cells of the border's low-resolution mask, down and across
 
@@ -38,7 +40,6 @@ def frozen_features(
     *,
     weights: str = "lite0",
     size: Sequence[int] = IMAGE_SIZE,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return the pooled features of the start backbone, computed once in a run.
@@ -51,15 +52,12 @@ def frozen_features(
     ----------
     run : Run
     table : DataFrame
-        Image table with `path`, `split`, and `sha256` where known.
+        Image table with `path`, and `sha256` where known.
     weights : str
         Start weights, see `weights.backbone`; never those of the run's own model, which has seen
         the labels.
     size : sequence of int
         (height, width) in pixels.
-    seed : int
-        Draws the training images on which the normalisation of `lite0` is calibrated, see
-        `training.calibrate_batch_norm`; labels play no part in it.
     progress : callable, optional
         Called with (images done, N), see `model.print_progress`.
 
@@ -73,6 +71,8 @@ def frozen_features(
     HematoVisionError
         Where the weights are out of reach, or an image cannot be read.
     """
+    from hv_utils.model import extract_features  # brings no TensorFlow until it is called
+
     paths = table["path"].astype(str).to_numpy()
     known = "sha256" in table and table["sha256"].notna().all()
     digests = table["sha256"] if known else [fingerprint(Path(path)) for path in paths]
@@ -80,7 +80,8 @@ def frozen_features(
     about = {"weights": weights, "size": f"{size[0]}x{size[1]}"}
     kept = _kept_features(run.path(FEATURES), paths, digests, about)
     if kept is None:
-        kept = _compute_features(table, paths, weights, size, seed, progress)
+        model = start_model(weights, size=size)
+        kept = extract_features(model, list(paths), progress=progress).astype(np.float16)
         with atomic_path(run.path(FEATURES)) as temporary:
             np.savez(temporary, features=kept, path=paths.astype(str), sha256=digests, **about)
     return kept.astype(np.float32)
@@ -102,24 +103,41 @@ def _kept_features(
         return None
 
 
-def _compute_features(
-    table: pd.DataFrame,
-    paths: np.ndarray,
-    weights: str,
-    size: Sequence[int],
-    seed: int,
-    progress: Callable[[int, int], None] | None,
-) -> np.ndarray:
-    from hv_utils.model import build_model, extract_features
-    from hv_utils.training import calibrate_batch_norm
+def start_model(weights: str = "lite0", *, size: Sequence[int] = IMAGE_SIZE) -> keras.Model:
+    """Return the start backbone with its features pooled, as it was trained on ImageNet.
 
-    # Two classes and no hidden layer: the head is cut off again.
-    model = build_model(2, size=tuple(size), weights=weights, hidden=0, seed=seed)
-    if model.start_weights == "lite0":
-        train = table[table["split"] == "train"] if "split" in table else table
-        few = train.sample(min(CALIBRATION_IMAGES, len(train)), random_state=seed)
-        calibrate_batch_norm(model, load_images(few["path"], size=tuple(size)), seed=seed)
-    return extract_features(model, list(paths), progress=progress).astype(np.float16)
+    The weights of `lite0` come from a network with ReLU6 in place of swish. Fine-tuning takes the
+    difference in its stride; features that stay frozen need the activation they were trained with.
+
+    Parameters
+    ----------
+    weights : str
+        See `weights.backbone`.
+    size : sequence of int
+        (height, width) in pixels.
+
+    Returns
+    -------
+    keras.Model
+        float32 (N, *size, 3), 0 to 255, to (N, 1280); for `model.extract_features`.
+    """
+    import keras
+
+    from hv_utils.model import FEATURE_LAYER
+    from hv_utils.weights import backbone, load_lite0
+
+    base, name = backbone(weights, size=tuple(size))
+    if name == "lite0":
+
+        def with_relu6(layer: keras.layers.Layer) -> keras.layers.Layer:
+            if isinstance(layer, keras.layers.Activation):
+                return keras.layers.Activation("relu6", name=layer.name)
+            return layer.__class__.from_config(layer.get_config())
+
+        base = keras.models.clone_model(base, clone_function=with_relu6)
+        load_lite0(base)
+    pooled = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(base.output)
+    return keras.Model(base.input, pooled)
 
 
 def linear_probe(*, strength: float = STRENGTH) -> Pipeline:

@@ -33,6 +33,8 @@ from hv_utils.weights import calibrate_batch_norm
 if TYPE_CHECKING:
     import keras
 
+BATCH_NORM_MOMENTUM = 0.9
+
 
 def train_head(
     model: keras.Model,
@@ -160,7 +162,7 @@ def fine_tune(
     class_weight: bool = True,
     augment: keras.Model | None = None,
     patience: int = 3,
-    freeze_batch_norm: bool = True,
+    freeze_batch_norm: bool = False,
     checkpoint: str | Path | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -187,8 +189,9 @@ def fine_tune(
     augment : keras.Model, optional
         `preprocessing.augmentation_layers(...)`.
     freeze_batch_norm : bool
-        Keep the batch normalisations as they are. In a run of a few hundred steps their running
-        averages lag behind, and what is learnt with the one fails with the other.
+        Keep every batch normalisation as it is, instead of training those from `from_block` on
+        (with a momentum of 0.9: Keras's 0.99 lags far behind in a run of a few hundred steps, and
+        the validation score then looks broken).
     checkpoint : str or Path, optional
         Folder for the state after each epoch, from which a call after an interruption goes on.
 
@@ -254,7 +257,7 @@ def fine_tune(
     return pd.DataFrame(rows)
 
 
-def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = True) -> None:
+def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = False) -> None:
     """Make a model trainable from a block on, and not below it.
 
     Parameters
@@ -264,7 +267,7 @@ def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = T
     from_block : str
         `stem` for everything, a block's name such as `block6a`, or `top`.
     freeze_batch_norm : bool
-        Leave every batch normalisation out.
+        Leave every batch normalisation out; else those from the block on get a momentum of 0.9.
 
     Raises
     ------
@@ -285,6 +288,8 @@ def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = T
     for position, layer in enumerate(model.layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = position >= first and not (is_norm and freeze_batch_norm)
+        if is_norm:
+            layer.momentum = BATCH_NORM_MOMENTUM
 
 
 def _head(model: keras.Model) -> keras.Model:

@@ -87,7 +87,8 @@ def broken_files(tmp_path):
 def png_header(width, height):
     """A PNG whose header claims a size and whose pixels are missing."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body
+    return head + struct.pack(">I", zlib.crc32(body)) + struct.pack(">I", 9999) + b"IDAT"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ MATH_ERRORS = (
     ValueError,
 )
 NOT_CONVERTED = re.compile(r">\s*(\\[a-zA-Z]+|&)\s*<")
+SINGLE_BACKTICKS = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_\w])")
+MYST_ROLE = re.compile(r"\{([a-z]+(?::[a-z]+)*)\}(?=`)")
+STARRED_SHAPE = re.compile(r"([(,]\s?)\*(?=\w)")
 GLUED_NOTEBOOK = re.compile(r"\{glue:?\w*\}`([^`:]+\.ipynb)::")
 
 
@@ -93,8 +96,18 @@ def note_glued_notebooks(app: Sphinx, docname: str, source: list[str]) -> None:
         app.env.note_dependency(str((folder / notebook).resolve()))
 
 
+def read_docstring(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Take the docstrings as they are written: `name` is code, (*size, 3) a shape, roles MyST's."""
+    for number, line in enumerate(lines):
+        line = MYST_ROLE.sub(r":\1:", STARRED_SHAPE.sub(r"\1\\*", line))
+        lines[number] = SINGLE_BACKTICKS.sub(r"``\1``", line)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the formulas' writer and the glue dependencies."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    app.connect("autodoc-process-docstring", read_docstring)
     app.connect("source-read", note_glued_notebooks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

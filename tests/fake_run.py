@@ -1,0 +1,85 @@
+"""A finished run without a run: the notebooks as they stand, with made-up outputs."""
+
+import ast
+import base64
+import json
+import re
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from hv_utils.book import FIGURE, notebook_names
+from hv_utils.runs import Run
+
+GLUE = re.compile(r"\{glue:text\}`\.\./notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
+PIXEL = base64.b64encode(
+    base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+        "gg=="
+    )
+).decode()
+
+
+def glue_references(book: Path) -> set[tuple[str, str, str]]:
+    """Return (notebook, key, format) of every number that the pages fetch."""
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(book.glob("*.md")))
+    return set(GLUE.findall(pages))
+
+
+def glued_patterns(notebook: Path) -> list[re.Pattern]:
+    """Return patterns of every key that a notebook can glue, from the texts in its code."""
+    patterns = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*", "pass", cell.source))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                patterns.append(re.compile(re.escape(node.value)))
+            elif isinstance(node, ast.JoinedStr):
+                parts = [
+                    re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+"
+                    for part in node.values
+                ]
+                patterns.append(re.compile("".join(parts)))
+    return patterns
+
+
+def executed(source: Path, keys: set[str], out: Path) -> None:
+    """Write a notebook as if it had been run: numbers glued, a picture where there is alt text."""
+    if source.exists():
+        notebook = nbformat.read(source, as_version=4)
+    else:
+        notebook = new_notebook(cells=[new_markdown_cell(f"# {source.stem}"), new_code_cell("1")])
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+        cell.outputs = []
+        if "image" in cell.metadata.get("mystnb", {}):
+            cell.outputs = [new_output("display_data", {"image/png": PIXEL})]
+    for key in sorted(keys):
+        data = {"application/papermill.record/text/plain": "1"}
+        about = {"name": key, "mime_prefix": "application/papermill.record/"}
+        code[-1].outputs.append(new_output("display_data", data, metadata={"scrapbook": about}))
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook.metadata["papermill"] = {"output_path": str(out), "exception": None}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, out)
+
+
+def make_run(folder: Path, project: Path) -> Run:
+    """Fill a run folder with all that the book of `project` takes from one."""
+    run = Run.open(folder)
+    wanted = glue_references(project / "book")
+    for name in notebook_names(project / "_toc.yml"):
+        keys = {key for notebook, key, _ in wanted if notebook == name}
+        executed(project / "notebooks" / f"{name}.ipynb", keys, run.path(f"notebooks/{name}.ipynb"))
+    run.path("figures").mkdir(exist_ok=True)
+    for page in (project / "book").rglob("*.md"):
+        for figure in FIGURE.findall(page.read_text(encoding="utf-8")):
+            run.path("figures").joinpath(figure).write_bytes(base64.b64decode(PIXEL))
+    return run
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))

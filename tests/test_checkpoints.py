@@ -1,0 +1,49 @@
+import keras
+import numpy as np
+import pytest
+
+from hv_utils.checkpoints import clear, fingerprint_settings, load_state, save_state
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+
+def test_a_state_comes_back_and_older_weights_go(model, tmp_path):
+    for rows in ([{"epoch": 1}], [{"epoch": 1}, {"epoch": 2}]):
+        model.layers[0].set_weights([np.full((2, 1), float(len(rows))), np.zeros(1)])
+        save_state(tmp_path, "last", model, rows=rows, fingerprint="a")
+    model.layers[0].set_weights([np.zeros((2, 1)), np.zeros(1)])
+    rows = load_state(tmp_path, "last", model, fingerprint="a")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert (model.layers[0].get_weights()[0] == 2).all()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "last-002.weights.h5",
+        "last.json",
+    ]
+
+
+def test_what_does_not_apply_is_passed_over(model, tmp_path):
+    assert load_state(tmp_path, "last", model, fingerprint="a") is None
+    assert load_state(None, "last", model, fingerprint="a") is None
+    save_state(None, "last", model, rows=[], fingerprint="a")
+    save_state(tmp_path, "last", model, rows=[{"epoch": 1}], fingerprint="a")
+    assert load_state(tmp_path, "last", model, fingerprint="other") is None
+    (tmp_path / "last-001.weights.h5").write_bytes(b"cut off")
+    assert load_state(tmp_path, "last", model, fingerprint="a") is None
+
+
+def test_the_fingerprint_sees_settings_and_images():
+    one = fingerprint_settings({"lr": 1}, ["a", "b"])
+    assert one == fingerprint_settings({"lr": 1}, ["a", "b"])
+    assert one != fingerprint_settings({"lr": 2}, ["a", "b"])
+    assert one != fingerprint_settings({"lr": 1}, ["b", "a"])
+
+
+def test_clear(model, tmp_path):
+    folder = tmp_path / "checkpoint"
+    save_state(folder, "last", model, rows=[{}], fingerprint="a")
+    clear(folder)
+    assert not folder.exists()
+    clear(folder)
