@@ -75,9 +75,7 @@ class WhiteCell:
     nucleus: np.ndarray
 
 
-def draw_white_cell(
-    label: str, *, rng: np.random.Generator, contraction: float = 1
-) -> WhiteCell:
+def draw_white_cell(label: str, *, rng: np.random.Generator, contraction: float = 1) -> WhiteCell:
     """Draw one white cell.
 
     Parameters
