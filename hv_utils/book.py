@@ -7,195 +7,53 @@ folder into HTML with warnings as errors, and swaps the finished book in whole.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from hv_utils.book_stage import files_below, notebook_names, stage, toc_files
 from hv_utils.errors import HematoVisionError
 from hv_utils.runs import PROJECT_ROOT, Run, write_text
 
-FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
+__all__ = ["OUTPUT", "build", "fingerprint", "inputs", "main", "stage"]
+
+OUTPUT = PROJECT_ROOT / "_build"
 SHOWN_WARNINGS = 8
 ENGINE = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "latex2mathml")
-IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 
-def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> Path:
-    """Fill the folder that the book is built from.
-
-    Files that have not changed keep their time stamps, so that the next build is a short one, and
-    files that no longer belong are removed.
-
-    Parameters
-    ----------
-    run : Run or Path or str
-        A finished run: `notebooks/*.ipynb` and `figures/*` are taken from it.
-    out : Path
-        The staging folder.
-    project : Path
-        Folder that holds `_config.yml`, `_toc.yml`, `book/` and `hv_utils/`.
-
-    Returns
-    -------
-    Path
-        `out`.
-
-    Raises
-    ------
-    HematoVisionError
-        Where a notebook of the table of contents has not been run or has failed, or where a page
-        shows a figure that the run did not make.
-    """
-    run = run if isinstance(run, Run) else Run.open(run)
-    files = {name: (project / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
-    for path in _files_below(project / "book"):
-        files[path.relative_to(project).as_posix()] = path.read_bytes()
-    for name in notebook_names(project / "_toc.yml"):
-        files[f"notebooks/{name}.ipynb"] = clean_notebook(run, name, project=project).encode()
-    for path in _files_below(run.path("figures")):
-        files[f"book/figures/{path.name}"] = path.read_bytes()
-    _check_figures(files, run)
-    for name, text in api_pages(project / "hv_utils").items():
-        files[f"book/api/{name}"] = text.encode()
-    _sync(files, Path(out))
-    return Path(out)
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not IGNORED & set(path.parts) and not path.name.startswith("."):
-            yield path
-
-
-def _sync(files: Mapping[str, bytes], out: Path) -> None:
-    """Make `out` hold exactly `files`, touching none that is as it should be."""
-    for name, content in files.items():
-        path = out / name
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    for path in list(out.rglob("*")):
-        if path.is_file() and path.relative_to(out).as_posix() not in files:
-            path.unlink()
-
-
-def toc_files(toc: Path) -> list[str]:
-    """Return the documents of a table of contents in reading order, without their endings."""
-    import yaml
-
-    def walk(node: Any) -> Iterator[str]:
-        if isinstance(node, dict):
-            for key in ("root", "file", "glob"):
-                if key in node:
-                    yield node[key]
-            for key in ("parts", "chapters", "sections"):
-                yield from walk(node.get(key, []))
-        elif isinstance(node, list):
-            for item in node:
-                yield from walk(item)
-
-    return list(walk(yaml.safe_load(toc.read_text(encoding="utf-8"))))
-
-
-def notebook_names(toc: Path) -> list[str]:
-    """Return the stems of the notebooks in a table of contents, such as `03_model`."""
-    names = (name for name in toc_files(toc) if name.startswith("notebooks/"))
-    return [name.removeprefix("notebooks/") for name in names]
-
-
-def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
-    """Return an executed notebook as the book shows it: without traces of the machine.
+def inputs(run: Run, *, project: Path = PROJECT_ROOT) -> list[Path]:
+    """Return every file that the book of a run is made from.
 
     Parameters
     ----------
     run : Run
-        The run that executed it.
-    name : str
-        Stem of the notebook.
+        A finished run.
     project : Path
-        Paths below this folder become relative ones.
+        Folder that holds the sources of the book.
 
     Returns
     -------
-    str
-        JSON.
-
-    Raises
-    ------
-    HematoVisionError
-        Where the notebook is missing, was not executed to its end, or failed.
+    list of Path
+        Settings, pages, executed notebooks, figures, and the package, whose docstrings are shown.
     """
-    path = run.need(f"notebooks/{name}.ipynb", made_by=name)
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise HematoVisionError(
-            f"expected an executed notebook, but {path} cannot be read: "
-            f"run it again with `hv run --from {name}`"
-        ) from error
-    failed = any(o["output_type"] == "error" for cell in cells for o in cell["outputs"])
-    if failed or any(cell["execution_count"] is None for cell in cells if cell["source"]):
-        raise HematoVisionError(
-            f"expected notebook {name} to have run to its end, but {path} holds "
-            f"{'an error' if failed else 'cells that were not run'}: "
-            "mend the cause and run `hv run` again, which resumes there"
-        )
-    for part in (notebook, *notebook["cells"]):
-        part["metadata"].pop("papermill", None)  # time stamps and absolute paths
-        part["metadata"].pop("execution", None)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
-    return text.replace(str(run.folder), f"runs/{run.name}").replace(f"{project}{os.sep}", "")
-
-
-def _check_figures(files: Mapping[str, bytes], run: Run) -> None:
-    for page, content in files.items():
-        if page.startswith("book/") and page.endswith(".md"):
-            for figure in FIGURE.findall(content.decode("utf-8")):
-                if f"book/figures/{figure}" not in files:
-                    raise HematoVisionError(
-                        f"expected figures/{figure} in {run.folder}, which {page} shows, but the "
-                        "run made none: run the chain again with `hv run`, or mend the page"
-                    )
-
-
-def api_pages(package: Path) -> dict[str, str]:
-    """Return the pages of the API reference, one for each public module.
-
-    They are made from the package itself, so that no module can be forgotten.
-
-    Parameters
-    ----------
-    package : Path
-        Folder of the package `hv_utils`.
-
-    Returns
-    -------
-    dict of str to str
-        File name to MyST text; `modules.md` is the table that the index page includes.
-    """
-    pages, rows = {}, []
-    for path in sorted(package.glob("*.py")):
-        if path.stem.startswith("_"):
-            continue
-        name = f"hv_utils.{path.stem}"
-        summary = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n\n")[0]
-        summary = " ".join(summary.split())
-        pages[f"{name}.md"] = (
-            f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-        )
-        rows.append(f"| [{name}]({name}.md) | {summary} |")
-    pages["modules.md"] = "\n".join(["| module | holds |", "| --- | --- |", *rows]) + "\n"
-    return pages
+    names = notebook_names(project / "_toc.yml")
+    return [
+        project / "_config.yml",
+        project / "_toc.yml",
+        *files_below(project / "book"),
+        *(run.path(f"notebooks/{name}.ipynb") for name in names),
+        *files_below(run.path("figures")),
+        *sorted((project / "hv_utils").glob("*.py")),
+    ]
 
 
 def build(
@@ -245,7 +103,7 @@ def build(
             shutil.rmtree(work, ignore_errors=True)
         stamp.unlink(missing_ok=True)
         _run_jupyter_book(folder, work, log=output / "book.log", project=project)
-        _swap(work / "_build" / "html", html)
+        _swap(work / "_build" / "html", html, project=project)
         write_text(stamp, json.dumps(now))
     return html / "index.html"
 
@@ -269,7 +127,7 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     content, engine = hashlib.sha256(), hashlib.sha256()
     engine.update(" ".join(metadata.version(name) for name in ENGINE).encode())
     package = sorted((project / "hv_utils").glob("*.py"))
-    for path in [*_files_below(folder), *package]:
+    for path in [*files_below(folder), *package]:
         name = str(path.relative_to(folder if path.is_relative_to(folder) else project))
         settings = name == "_config.yml" or name.startswith(str(Path("book/_ext")))
         (engine if settings else content).update(name.encode() + b"\0" + path.read_bytes())
@@ -317,13 +175,54 @@ def _failure(log: Path, folder: Path) -> str:
     )
 
 
-def _swap(new: Path, html: Path) -> None:
+def _swap(new: Path, html: Path, *, project: Path) -> None:
     """Put a copy of the finished book in the place of the former one, whole."""
     fresh, former = html.with_name("html.new"), html.with_name("html.old")
     for leftover in (fresh, former):
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(new, fresh)
+    root = toc_files(project / "_toc.yml")[0]
+    (fresh / "index.html").write_text(_lifted(fresh / f"{root}.html", fresh), encoding="utf-8")
     if html.exists():
         html.rename(former)
     fresh.rename(html)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _lifted(page: Path, html: Path) -> str:
+    """Return a page for the top folder, where Jupyter Book would only put a redirection."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    folder = page.parent.relative_to(html).as_posix()
+    for name in ("href", "src"):
+        for tag in soup.find_all(attrs={name: re.compile(r"^(?![a-z]+:|#|/)")}):
+            path, mark, anchor = tag[name].partition("#")
+            tag[name] = posixpath.normpath(posixpath.join(folder, path)) + mark + anchor
+    soup.html["data-content_root"] = "./"
+    return str(soup)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check a built book: `python -m hv_utils.book _build/html` lists its faults.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The folder of the book; by default those of the command line.
+
+    Returns
+    -------
+    int
+        0 where the book has no fault, 1 otherwise.
+    """
+    from hv_utils.book_check import check_links
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    faults = check_links(arguments[0] if arguments else OUTPUT / "html")
+    print("\n".join(faults) or "the book: all links, pictures and pages are sound")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Local features of a field of view, and the affine map that two fields share.
 
-Lowe's SIFT (`lowe2004`) with the Hellinger normalisation of its descriptors (`arandjelovic2012`),
+Lowe's SIFT (`lowe2004`), its descriptors compared by Hellinger's kernel (Arandjelović, CVPR 2012),
 matched both ways, fitted with RANSAC (`fischler1981`), and verified on the pixels themselves: a map
 counts only where one picture, laid over the other by it, shows the same thing.
 """

@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
@@ -189,9 +190,12 @@ def fit_predict(
             f"expected training images of at least two classes, got {len(labels)} of "
             f"{', '.join(sorted(set(labels))) or 'none'}: take more images or fewer folds"
         )
-    probe = linear_probe().fit(features, labels.astype(str))
+    # Threads of the linear algebra wait for each other longer than such a fit takes.
+    with threadpool_limits(1):
+        probe = linear_probe().fit(features, labels.astype(str))
+        found = probe.predict_proba(others)
     probs = np.zeros((len(others), len(classes)))
-    probs[:, [list(classes).index(name) for name in probe.classes_]] = probe.predict_proba(others)
+    probs[:, [list(classes).index(name) for name in probe.classes_]] = found
     return probs / probs.sum(axis=1, keepdims=True)
 
 

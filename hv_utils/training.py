@@ -43,7 +43,7 @@ def train_head(
     *,
     classes: Sequence[str],
     epochs: int = 40,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-4,
     batch_size: int = 32,
     class_weight: bool = True,
     patience: int = 8,

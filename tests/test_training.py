@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,14 +6,14 @@ from PIL import Image, ImageDraw
 
 from hv_utils import training
 from hv_utils.errors import HematoVisionError
-from hv_utils.model import build_model, predict_probs
+from hv_utils.model import predict_probs
 from hv_utils.preprocessing import augmentation_layers
 from hv_utils.training_steps import cosine_schedule, images_of_epoch
 
 CLASSES = ["blue", "red"]
 SIZE = (64, 64)
 QUICK = {"classes": CLASSES, "batch_size": 8}
-HEAD = QUICK | {"calibration_images": 0, "epochs": 2}
+HEAD = QUICK | {"epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,22 @@ def tables(tmp_path_factory):
 
 
 def new_model():
-    return build_model(2, size=SIZE, weights="lite0", hidden=0, dropout=0.0, seed=0)
+    """Return a small network with the layer names of the real one: the mechanics are the same."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input((*SIZE, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Conv2D(8, 3, strides=4, name="stem_conv")(x)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = layers.Conv2D(8, 3, strides=2, name="block7a_project_conv")(x)
+    x = layers.BatchNormalization(name="block7a_project_bn")(x)
+    x = layers.Conv2D(16, 1, name="top_conv")(x)
+    x = layers.BatchNormalization(name="top_bn")(x)
+    x = layers.Activation("swish", name="top_activation")(x)
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    x = layers.Dropout(0.1, seed=0)(x)
+    x = layers.Dense(2, name="logits")(x)
+    return keras.Model(inputs, layers.Activation("softmax")(x))
 
 
 def loss(model, table):
@@ -115,9 +131,7 @@ def test_unfreeze(tables):
     model = new_model()
     training.unfreeze(model, "block7a", freeze_batch_norm=True)
     trainable = {layer.name for layer in model.layers if layer.trainable and layer.weights}
-    assert "block7a_expand_conv" in trainable
-    assert "block6d_project_conv" not in trainable
-    assert not any(name.endswith("_bn") for name in trainable)
+    assert trainable == {"block7a_project_conv", "top_conv", "logits"}
     training.unfreeze(model, "stem")
     assert model.get_layer("stem_bn").trainable
     assert model.get_layer("stem_bn").momentum == 0.9

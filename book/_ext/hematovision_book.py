@@ -7,6 +7,7 @@ into MathML while the book is built, which every current browser draws by itself
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from latex2mathml import exceptions
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 LOGGER = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ MATH_ERRORS = (
     IndexError,
     ValueError,
 )
+MATHML = "http://www.w3.org/1998/Math/MathML"
+OVER_UNDER = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
 NOT_CONVERTED = re.compile(r">\s*(\\[a-zA-Z]+|&)\s*<")
 SINGLE_BACKTICKS = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_\w])")
 MYST_ROLE = re.compile(r"\{([a-z]+(?::[a-z]+)*)\}(?=`)")
@@ -56,7 +60,20 @@ def to_mathml(tex: str, *, display: bool = False) -> str:
     unknown = NOT_CONVERTED.search(formula)
     if unknown:
         raise ValueError(f"{unknown[1]} is not known")
+    if display:
+        formula = _limits_above_and_below(formula)
     return formula.replace("<math ", f'<math alttext="{escape(tex.strip())}" ', 1)
+
+
+def _limits_above_and_below(formula: str) -> str:
+    """Put the limits of sums over and under them, as on a line of its own."""
+    ElementTree.register_namespace("", MATHML)
+    tree = ElementTree.fromstring(formula)
+    for element in tree.iter():
+        over_under = OVER_UNDER.get(element.tag.partition("}")[2])
+        if over_under and len(element) and element[0].text in ("∑", "∏"):
+            element.tag = f"{{{MATHML}}}{over_under}"
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def _mathml(tex: str, node: nodes.Node, *, display: bool) -> str:
@@ -77,7 +94,7 @@ def visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> No
     """Write a formula on a line of its own, with its number where it has a label."""
     translator.body.append(translator.starttag(node, "div", CLASS="math"))
     if node["number"]:
-        translator.body.append(f'<span class="eqno">({node["number"]})')
+        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
         translator.add_permalink_ref(node, "Link to this equation")
         translator.body.append("</span>")
     translator.body.append(_mathml(node.astext(), node, display=True))
@@ -108,6 +125,6 @@ def read_docstring(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the formulas' writer and the glue dependencies."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
-    app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
     app.connect("source-read", note_glued_notebooks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,312 @@
+"""Ablations: take one ingredient away, keep all the rest, and score the cells held out.
+
+Every question here is asked on the features of the frozen backbone, where one answer costs a
+second and not an hour. Each condition of a comparison sees the same folds, seeds and number of
+images. Each cell counts once, however many copies it has, and each difference is paired: cells and
+repeats are resampled together for both sides {cite:p}`field2007`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from hv_utils.errors import HematoVisionError
+from hv_utils.heads import HeadTrainer
+from hv_utils.intervals import scores_from_confusion
+from hv_utils.metrics import label_index
+from hv_utils.probes import linear_probe
+from hv_utils.splits import grouped_folds, hold_out
+
+LEAST_CELLS = 3  # of each class: one to score, one to stop by, one to learn from
+GAIN_RULE = (
+    "confirmed if the whole interval of the difference lies above 0, not confirmed if the whole "
+    "interval lies below 0, undecided if it holds 0"
+)
+STABLE_RULE = (
+    "confirmed if the upper end of the interval of the spread over seeds and the largest drop "
+    "between epochs of fine-tuning stay within the tolerance, not confirmed if the lower end or "
+    "the drop exceeds it, else undecided"
+)
+NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What one condition said of cells that it had not seen.
+
+    Attributes
+    ----------
+    labels : array, shape (C,), int
+        Class of each cell.
+    shares : array, shape (S, C, K), float 0…1
+        In each of S repeats, the share of the cell's images that were given each class.
+    losses : array, shape (S, C), float
+        In each repeat, the mean of -log(probability of the true class) over the cell's images.
+    """
+
+    labels: np.ndarray
+    shares: np.ndarray
+    losses: np.ndarray
+
+    def scores(self, repeats: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
+        """Score under weights of the repeats, shape (R, S), and of the cells, shape (R, C).
+
+        Returns
+        -------
+        dict of str to array
+            `macro_f1` and `log_loss` of shape (R,), `recall` of shape (R, K).
+        """
+        repeats = repeats / repeats.sum(1, keepdims=True)
+        n_classes = self.shares.shape[2]
+        verdicts = np.tensordot(repeats, self.shares, 1) * cells[:, :, None]
+        truth = np.eye(n_classes)[self.labels]
+        confusion = np.einsum("rcp,ct->rtp", verdicts, truth, optimize=True)
+        found = scores_from_confusion(confusion)
+        loss = ((repeats @ self.losses) * cells).sum(1) / cells.sum(1)
+        return {"macro_f1": found["macro_f1"], "recall": found["recall"], "log_loss": loss}
+
+
+def usable_cells(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Select what an ablation may use, and say why it cannot where it cannot.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table.
+
+    Returns
+    -------
+    rows : DataFrame
+        Training and validation images whose source photo is known. The test cells stay unread: a
+        reader may choose by an ablation, and nothing is chosen on the test split.
+    reason : str
+        "" where there are enough cells of every class; else why there is nothing to compare.
+    """
+    rows = table[table["split"].isin(["train", "val"]) & table["cell"].notna()]
+    rows = rows.reset_index(drop=True)
+    if rows.empty:
+        return rows, "the source photos of these images are not known"
+    groups = rows["group"] if "group" in rows else rows["cell"]
+    counts = groups.groupby(rows["label"]).nunique()
+    if len(counts) < 2 or counts.min() < LEAST_CELLS:
+        return rows, (
+            f"{counts.idxmin()} has {counts.min()} source photos outside the test split, "
+            f"and {LEAST_CELLS} are needed"
+        )
+    return rows, ""
+
+
+def even_copies(table: pd.DataFrame, copies: int, *, seed: int) -> np.ndarray:
+    """Draw the same number of copies of each cell, so that the classes keep the photos' shares.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table with `cell`.
+    copies : int
+        Wanted of each cell; fewer where the scarcest cell has fewer.
+    seed : int
+
+    Returns
+    -------
+    array of int
+        Positions in `table`.
+    """
+    order, turn = _turns(table, seed)
+    return order[turn < min(copies, table["cell"].value_counts().min())]
+
+
+def balanced_copies(table: pd.DataFrame, total: int, *, seed: int) -> np.ndarray:
+    """Draw as many copies of each class, spread evenly over its cells.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table with `label` and `cell`.
+    total : int
+        Images wanted in all.
+    seed : int
+
+    Returns
+    -------
+    array of int
+        Positions in `table`. A class with fewer copies than its part repeats some.
+    """
+    order, turn = _turns(table, seed)
+    order = order[np.argsort(turn, kind="stable")]  # a first copy of every cell, then a second …
+    labels = table["label"].to_numpy(object)[order]
+    classes = sorted(set(labels))
+    return np.concatenate(
+        [np.resize(order[labels == name], max(1, total // len(classes))) for name in classes]
+    )
+
+
+def _turns(table: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows in random order, and for each its number among the copies of its cell."""
+    order = np.random.default_rng(seed).permutation(len(table))
+    cells = pd.Series(table["cell"].to_numpy(object)[order])
+    return order, cells.groupby(cells).cumcount().to_numpy()
+
+
+def imbalance(
+    table: pd.DataFrame,
+    features: np.ndarray,
+    classes: Sequence[str],
+    *,
+    n_repeats: int,
+    n_folds: int,
+    copies: int,
+    seed: int,
+) -> dict[str, HeldOut]:
+    """Compare three answers to rare classes: none, class weights, more copies of the rare.
+
+    The probe of `hv_utils.probes` learns from equally many images each time. "plain" and
+    "weighted" see `copies` images of each training cell, so that the classes have the shares of
+    the photos; "augmented" sees equally many images of each class, which takes more of the
+    augmented copies of the rare cells and fewer of the common ones.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `usable_cells` gives, N rows.
+    features : array, shape (N, D), float
+    classes : sequence of str, length K
+    n_repeats, n_folds : int
+        Cross-validations, and folds of each; a class with fewer photos lowers the folds.
+    copies : int
+        Images of each cell that "plain" and "weighted" see.
+    seed : int
+
+    Returns
+    -------
+    dict of str to HeldOut
+        "plain", "weighted", "augmented".
+    """
+    weights = {"plain": None, "weighted": "balanced", "augmented": None}
+    labels = table["label"].to_numpy(object).astype(str)
+    probs = {name: np.zeros((n_repeats, len(table), len(classes))) for name in weights}
+    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, seed):
+        part = table.iloc[fit]
+        even = even_copies(part, copies, seed=fold_seed)
+        drawn = {
+            "plain": even,
+            "weighted": even,
+            "augmented": balanced_copies(part, len(even), seed=fold_seed),
+        }
+        for name, rows in drawn.items():
+            probe = linear_probe().set_params(logisticregression__class_weight=weights[name])
+            probe.fit(features[fit[rows]], labels[fit[rows]])
+            columns = [list(classes).index(label) for label in probe.classes_]
+            found = probe.predict_proba(features[score])
+            probs[name][repeat, score[:, None], columns] = found
+    return {name: collect(table, found, classes) for name, found in probs.items()}
+
+
+def head_conditions(
+    table: pd.DataFrame,
+    features: np.ndarray,
+    classes: Sequence[str],
+    *,
+    dropouts: Sequence[float],
+    n_repeats: int,
+    n_folds: int,
+    images: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+) -> tuple[dict[tuple[float, bool], HeldOut], pd.DataFrame]:
+    """Train the report's head with and without dropout, with and without early stopping.
+
+    Parameters
+    ----------
+    table, features, classes, n_repeats, n_folds, seed
+        As in `imbalance`.
+    dropouts : sequence of float
+        Shares of the features to drop, each 0 to below 1.
+    images : int
+        Training images of each head, balanced over the classes.
+    epochs, patience : int
+        See `HeadTrainer.fit`. What early stopping watches are cells that are neither learnt from
+        nor scored.
+
+    Returns
+    -------
+    held_out : dict
+        (dropout, whether stopped early) to `HeldOut`.
+    trainings : DataFrame
+        One row a training: `dropout`, `repeat`, `stopped_after` (epochs), and the training loss
+        of the head that early stopping kept and of the last: `loss_stopped`, `loss_final`.
+    """
+    trainer = HeadTrainer(features.shape[1], len(classes))
+    index = label_index(table["label"], classes)
+    shape = (n_repeats, len(table), len(classes))
+    probs = {(rate, stop): np.zeros(shape) for rate in dropouts for stop in (False, True)}
+    rows = []
+    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, seed):
+        inner = hold_out(table.iloc[fit].assign(split="train"), fraction=0.25, seed=fold_seed)
+        sides = {
+            side: fit[np.flatnonzero(inner["split"] == side)] for side in ("train", "val")
+        }
+        drawn = {
+            side: part[balanced_copies(table.iloc[part], count, seed=fold_seed)]
+            for (side, part), count in zip(sides.items(), (images, images // 3), strict=True)
+        }
+        data = {side: (features[part], index[part]) for side, part in drawn.items()}
+        for rate in dropouts:
+            head = trainer.fit(
+                data["train"],
+                data["val"],
+                dropout=rate,
+                epochs=epochs,
+                patience=patience,
+                seed=fold_seed,
+            )
+            row = {"dropout": rate, "repeat": repeat, "stopped_after": head.stopped_after}
+            for stop, kept in ((True, head.stopped), (False, head.final)):
+                probs[rate, stop][repeat, score] = trainer.predict(kept, features[score])
+            rows.append(row)
+    return {key: collect(table, found, classes) for key, found in probs.items()}, pd.DataFrame(rows)
+
+
+def _folds(
+    table: pd.DataFrame, n_repeats: int, n_folds: int, seed: int
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Yield repeat, a seed of its own, and the positions to fit and to score, of every fold."""
+    groups = table["group"] if "group" in table else table["cell"]
+    n_folds = min(n_folds, groups.groupby(table["label"]).nunique().min())
+    for repeat in range(n_repeats):
+        folds = grouped_folds(table, n_folds, seed + repeat)
+        for number, (fit, score) in enumerate(folds):
+            yield repeat, seed + repeat * n_folds + number, fit, score
+
+
+def collect(table: pd.DataFrame, probs: np.ndarray, classes: Sequence[str]) -> HeldOut:
+    """Average the verdicts over the images of each cell.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `cell` and `label`, N rows.
+    probs : array, shape (S, N, K), float 0…1
+        Probabilities for images held out, in each repeat.
+    classes : sequence of str, length K
+
+    Returns
+    -------
+    HeldOut
+    """
+    codes, names = pd.factorize(table["cell"].to_numpy(object))
+    index = label_index(table["label"], classes)
+    membership = np.eye(len(names))[:, codes] / np.bincount(codes)[:, None]
+    verdicts = np.eye(len(classes))[probs.argmax(2)]
+    true = np.take_along_axis(probs, index[None, :, None], 2)[:, :, 0]
+    losses = -np.log(np.clip(true, 1e-7, 1))
+    labels = np.zeros(len(names), int)
+    labels[codes] = index
+    return HeldOut(labels, membership @ verdicts, losses @ membership.T)

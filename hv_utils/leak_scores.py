@@ -1,0 +1,205 @@
+"""Scores of the leak experiment, each with an interval over resampled cells.
+
+The intervals are those of `hv_utils.intervals`, for one score and for the difference of two splits
+that judged the same images.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hv_utils.intervals import cluster_codes, scores_from_confusion
+from hv_utils.metrics import from_predictions, label_index, per_cell
+
+
+def f1_resamples(
+    predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Score the verdicts under resamples of their cells, drawn with replacement.
+
+    Two tables of the same images in the same order get the same resamples, so that their
+    difference has an interval of its own.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `prediction_table` or `metrics.per_cell`.
+    n_resamples : int
+        R.
+    seed : int
+        Draws them.
+
+    Returns
+    -------
+    array, shape (R,), float 0…1
+        Macro-F1 of each resample; classes that a resample lacks are left out of its mean.
+    """
+    labels, probs, classes, cells = from_predictions(predictions)
+    k = len(classes)
+    codes, n_clusters, _ = cluster_codes(cells, len(labels))
+    flat = (codes * k + label_index(labels, classes)) * k + probs.argmax(1)
+    counts = np.bincount(flat, minlength=n_clusters * k * k).reshape(n_clusters, k * k)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), n_resamples)
+    return scores_from_confusion((weights @ counts).reshape(-1, k, k))["macro_f1"]
+
+
+def macro_f1(predictions: pd.DataFrame) -> float:
+    """Return the macro-F1 of a table of predictions, each row counting once."""
+    labels, probs, classes, _ = from_predictions(predictions)
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (label_index(labels, classes), probs.argmax(1)), 1)
+    return float(scores_from_confusion(counts)["macro_f1"])
+
+
+def interval(values: np.ndarray, *, level: float = 0.95) -> dict[str, float]:
+    """Return the ends of the middle part of resampled scores: `low`, `high`, `level`."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return {"low": float(low), "high": float(high), "level": level}
+
+
+def summarise(
+    predictions: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Score predictions per image and per cell, each with its interval over cells.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `prediction_table`.
+    level, n_resamples, seed
+        As in `hv_utils.intervals.bootstrap_interval`.
+
+    Returns
+    -------
+    dict
+        `n_images`, `n_cells` (None where cells are not known), `resampled` (cells or images), and
+        for `image` and `cell` a dict of `macro_f1`, `low`, `high`, `level`; `cell` is None where
+        cells are not known.
+    """
+    options = {"n_resamples": n_resamples, "seed": seed}
+    known = bool(predictions["cell"].notna().any())
+    views = {"image": predictions, "cell": per_cell(predictions) if known else None}
+    return {
+        "n_images": len(predictions),
+        "n_cells": int(predictions["cell"].nunique()) or None,
+        "resampled": "cells" if known else "images",
+        **{
+            view: None
+            if rows is None
+            else {"macro_f1": macro_f1(rows)} | interval(f1_resamples(rows, **options), level=level)
+            for view, rows in views.items()
+        },
+    }
+
+
+def inflation(
+    predictions: Mapping[str, pd.DataFrame],
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Measure what a random split adds to the score of a split by source.
+
+    Parameters
+    ----------
+    predictions : mapping of str to DataFrame
+        From `compare_schemes`.
+    level, n_resamples, seed
+        As in `summarise`.
+
+    Returns
+    -------
+    dict or None
+        `value`, the macro-F1 per image under `random` minus that under `source`, with `low` and
+        `high` over the same resampled cells, `level`, and `verdict`; None where one is missing.
+    """
+    if not {"random", "source"} <= set(predictions):
+        return None
+    options = {"n_resamples": n_resamples, "seed": seed}
+    pair = [predictions[name] for name in ("random", "source")]
+    drawn = [f1_resamples(rows, **options) for rows in pair]
+    found = {"value": macro_f1(pair[0]) - macro_f1(pair[1])}
+    found |= interval(drawn[0] - drawn[1], level=level)
+    if found["low"] > 0:
+        verdict = "inflates the score"
+    else:
+        verdict = "lowers the score" if found["high"] < 0 else "makes no difference we can tell"
+    return found | {"verdict": verdict}
+
+
+def chance(
+    predictions: pd.DataFrame, *, level: float = 0.95, n_draws: int = 500, seed: int = 0
+) -> dict[str, float]:
+    """Score the same verdicts dealt out to the images at random.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `prediction_table`.
+    level : float
+        Share of the deals that the interval holds.
+    n_draws, seed : int
+        Number of deals, and what draws them.
+
+    Returns
+    -------
+    dict
+        `macro_f1` (mean of the deals), `low`, `high`, `level`.
+    """
+    labels, probs, classes, _ = from_predictions(predictions)
+    index, verdicts, k = label_index(labels, classes), probs.argmax(1), len(classes)
+    rng = np.random.default_rng(seed)
+    counts = [
+        np.bincount(index * k + rng.permutation(verdicts), minlength=k * k) for _ in range(n_draws)
+    ]
+    values = scores_from_confusion(np.reshape(counts, (-1, k, k)))["macro_f1"]
+    return {"macro_f1": float(values.mean())} | interval(values, level=level)
+
+
+def against_chance(score: Mapping[str, float], dealt: Mapping[str, float]) -> str:
+    """Say whether a score lies above what verdicts dealt at random reach, by their intervals."""
+    if score["low"] > dealt["high"]:
+        return "better than chance"
+    return "worse than chance" if score["high"] < dealt["low"] else "no better than chance"
+
+
+def repeated_summary(
+    oof: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Score a repeated cross-validation, per image and per cell.
+
+    Parameters
+    ----------
+    oof : DataFrame
+        From `leak.repeated_folds`.
+    level, n_resamples, seed
+        As in `summarise`.
+
+    Returns
+    -------
+    dict
+        `n_images`, `n_cells`, `n_repeats`, and for `image` and `cell`: `scores` (macro-F1 of each
+        repeat), their `mean` and standard deviation `sd` (None for a single repeat), and `low`,
+        `high`, `level` of the mean over resampled cells. `sd` tells how far the score hangs on
+        the folds, the interval how far it hangs on the cells.
+    """
+    options = {"n_resamples": n_resamples, "seed": seed}
+    repeats = [rows for _, rows in oof.groupby("repeat")]
+    result: dict[str, Any] = {
+        "n_images": len(repeats[0]),
+        "n_cells": int(oof["cell"].nunique()),
+        "n_repeats": len(repeats),
+    }
+    for view, tables in (("image", repeats), ("cell", [per_cell(rows) for rows in repeats])):
+        scores = [macro_f1(rows) for rows in tables]
+        drawn = np.mean([f1_resamples(rows, **options) for rows in tables], axis=0)
+        result[view] = {
+            "scores": scores,
+            "mean": float(np.mean(scores)),
+            "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        } | interval(drawn, level=level)
+    return result
