@@ -1,75 +1,50 @@
 """Ablations: take one ingredient away, keep all the rest, and score the cells held out.
 
 Every question here is asked on the features of the frozen backbone, where one answer costs a
-second and not an hour. Each condition of a comparison sees the same folds, seeds and number of
-images. Each cell counts once, however many copies it has, and each difference is paired: cells and
-repeats are resampled together for both sides {cite:p}`field2007`.
+second and not an hour. All conditions of a comparison see the same folds, seeds and number of
+images; `hv_utils.paired` scores them and judges the differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
-from hv_utils.errors import HematoVisionError
+from hv_utils.calibration import log_loss
 from hv_utils.heads import HeadTrainer
-from hv_utils.intervals import scores_from_confusion
 from hv_utils.metrics import label_index
-from hv_utils.probes import linear_probe
+from hv_utils.paired import HeldOut, collect
+from hv_utils.probes import FEATURES, frozen_features, linear_probe
+from hv_utils.runs import Run
 from hv_utils.splits import grouped_folds, hold_out
 
 LEAST_CELLS = 3  # of each class: one to score, one to stop by, one to learn from
-GAIN_RULE = (
-    "confirmed if the whole interval of the difference lies above 0, not confirmed if the whole "
-    "interval lies below 0, undecided if it holds 0"
-)
-STABLE_RULE = (
-    "confirmed if the upper end of the interval of the spread over seeds and the largest drop "
-    "between epochs of fine-tuning stay within the tolerance, not confirmed if the lower end or "
-    "the drop exceeds it, else undecided"
-)
-NOT_JUDGED = "not judged"
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What one condition said of cells that it had not seen.
+def kept_features(run: Run, table: pd.DataFrame) -> np.ndarray:
+    """Return the features that 07_leak left in the run folder, in the order of `table`.
 
-    Attributes
+    Parameters
     ----------
-    labels : array, shape (C,), int
-        Class of each cell.
-    shares : array, shape (S, C, K), float 0…1
-        In each of S repeats, the share of the cell's images that were given each class.
-    losses : array, shape (S, C), float
-        In each repeat, the mean of -log(probability of the true class) over the cell's images.
+    run : Run
+    table : DataFrame
+        Image table; an image without kept features has them computed.
+
+    Returns
+    -------
+    array, shape (N, 1280), float32
+
+    Raises
+    ------
+    HematoVisionError
+        Where 07_leak has not run.
     """
-
-    labels: np.ndarray
-    shares: np.ndarray
-    losses: np.ndarray
-
-    def scores(self, repeats: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
-        """Score under weights of the repeats, shape (R, S), and of the cells, shape (R, C).
-
-        Returns
-        -------
-        dict of str to array
-            `macro_f1` and `log_loss` of shape (R,), `recall` of shape (R, K).
-        """
-        repeats = repeats / repeats.sum(1, keepdims=True)
-        n_classes = self.shares.shape[2]
-        verdicts = np.tensordot(repeats, self.shares, 1) * cells[:, :, None]
-        truth = np.eye(n_classes)[self.labels]
-        confusion = np.einsum("rcp,ct->rtp", verdicts, truth, optimize=True)
-        found = scores_from_confusion(confusion)
-        loss = ((repeats @ self.losses) * cells).sum(1) / cells.sum(1)
-        return {"macro_f1": found["macro_f1"], "recall": found["recall"], "log_loss": loss}
+    with np.load(run.need(FEATURES, made_by="07_leak")) as arrays:
+        weights = str(arrays["weights"])
+        size = [int(side) for side in str(arrays["size"]).split("x")]
+    return frozen_features(run, table, weights=weights, size=size)
 
 
 def usable_cells(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -240,8 +215,8 @@ def head_conditions(
     held_out : dict
         (dropout, whether stopped early) to `HeldOut`.
     trainings : DataFrame
-        One row a training: `dropout`, `repeat`, `stopped_after` (epochs), and the training loss
-        of the head that early stopping kept and of the last: `loss_stopped`, `loss_final`.
+        One row a training and end: `dropout`, `early_stopping`, `epochs` (passes run) and
+        `train_loss` (log loss on its own training images, nothing dropped).
     """
     trainer = HeadTrainer(features.shape[1], len(classes))
     index = label_index(table["label"], classes)
@@ -250,9 +225,7 @@ def head_conditions(
     rows = []
     for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, seed):
         inner = hold_out(table.iloc[fit].assign(split="train"), fraction=0.25, seed=fold_seed)
-        sides = {
-            side: fit[np.flatnonzero(inner["split"] == side)] for side in ("train", "val")
-        }
+        sides = {side: fit[np.flatnonzero(inner["split"] == side)] for side in ("train", "val")}
         drawn = {
             side: part[balanced_copies(table.iloc[part], count, seed=fold_seed)]
             for (side, part), count in zip(sides.items(), (images, images // 3), strict=True)
@@ -267,10 +240,18 @@ def head_conditions(
                 patience=patience,
                 seed=fold_seed,
             )
-            row = {"dropout": rate, "repeat": repeat, "stopped_after": head.stopped_after}
             for stop, kept in ((True, head.stopped), (False, head.final)):
                 probs[rate, stop][repeat, score] = trainer.predict(kept, features[score])
-            rows.append(row)
+                rows.append(
+                    {
+                        "dropout": rate,
+                        "early_stopping": stop,
+                        "epochs": head.stopped_after if stop else epochs,
+                        "train_loss": log_loss(
+                            data["train"][1], trainer.predict(kept, data["train"][0])
+                        ),
+                    }
+                )
     return {key: collect(table, found, classes) for key, found in probs.items()}, pd.DataFrame(rows)
 
 
@@ -286,27 +267,68 @@ def _folds(
             yield repeat, seed + repeat * n_folds + number, fit, score
 
 
-def collect(table: pd.DataFrame, probs: np.ndarray, classes: Sequence[str]) -> HeldOut:
-    """Average the verdicts over the images of each cell.
+def seed_scores(
+    table: pd.DataFrame,
+    features: np.ndarray,
+    classes: Sequence[str],
+    *,
+    dropout: float,
+    n_seeds: int,
+    images: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+) -> np.ndarray:
+    """Train the report's head again and again; nothing differs but the seed of the training.
 
     Parameters
     ----------
     table : DataFrame
-        `cell` and `label`, N rows.
-    probs : array, shape (S, N, K), float 0…1
-        Probabilities for images held out, in each repeat.
-    classes : sequence of str, length K
+        What `usable_cells` gives: the run's own training and validation images.
+    features, classes, dropout, images, epochs, patience
+        As in `head_conditions`; always stopped early, as the report's head is.
+    n_seeds : int
+        Trainings.
+    seed : int
+        Of the first.
 
     Returns
     -------
-    HeldOut
+    array, shape (n_seeds,), float 0…1
+        Macro-F1 on the validation cells, each cell counted once.
     """
-    codes, names = pd.factorize(table["cell"].to_numpy(object))
+    trainer = HeadTrainer(features.shape[1], len(classes))
     index = label_index(table["label"], classes)
-    membership = np.eye(len(names))[:, codes] / np.bincount(codes)[:, None]
-    verdicts = np.eye(len(classes))[probs.argmax(2)]
-    true = np.take_along_axis(probs, index[None, :, None], 2)[:, :, 0]
-    losses = -np.log(np.clip(true, 1e-7, 1))
-    labels = np.zeros(len(names), int)
-    labels[codes] = index
-    return HeldOut(labels, membership @ verdicts, losses @ membership.T)
+    sides = {side: np.flatnonzero(table["split"] == side) for side in ("train", "val")}
+    drawn = sides["train"][balanced_copies(table.iloc[sides["train"]], images, seed=seed)]
+    val = sides["val"]
+    found = []
+    for number in range(n_seeds):
+        head = trainer.fit(
+            (features[drawn], index[drawn]),
+            (features[val], index[val]),
+            dropout=dropout,
+            epochs=epochs,
+            patience=patience,
+            seed=seed + number,
+        )
+        found.append(trainer.predict(head.stopped, features[val]))
+    return collect(table.iloc[val], np.stack(found), classes).each_repeat()
+
+
+def largest_drop(history: pd.DataFrame, *, phase: str = "fine-tuning") -> float:
+    """Return by how much validation macro-F1 fell at most from one epoch to the next.
+
+    Parameters
+    ----------
+    history : DataFrame
+        history.csv: `phase`, `val_macro_f1`, one row an epoch.
+    phase : str
+
+    Returns
+    -------
+    float
+        0 where it never fell, NaN where the phase has fewer than two epochs.
+    """
+    scores = history.loc[history["phase"] == phase, "val_macro_f1"].to_numpy(float)
+    return float(max(0.0, -np.diff(scores).min())) if len(scores) > 1 else float("nan")

@@ -1,4 +1,4 @@
-"""Many small heads on the same frozen features: the report's head, trained in a fraction of a second.
+"""Many small heads on the same frozen features: the head of the report, trained in a moment.
 
 An ablation needs dozens of trainings that differ in one thing. Each starts anew from its seed, and
 the step is compiled once for all of them: the share of dropped features is an input of the step,

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedKFold
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.probes import fit_predict, out_of_fold
@@ -188,49 +186,6 @@ def prediction_table(
     result = table[["path", "label", "cell"]].reset_index(drop=True)
     result[columns] = pred_probs
     return result.assign(predicted=np.asarray(classes, object)[pred_probs.argmax(1)])
-
-
-def nearest_training_images(
-    features: np.ndarray, fold: tuple[np.ndarray, np.ndarray], *, n: int = 5
-) -> np.ndarray:
-    """Find, for each test image of a fold, the training images that look most like it.
-
-    Parameters
-    ----------
-    features : array, shape (N, D)
-    fold : pair of int arrays
-        Positions of the training and of the test rows.
-    n : int
-        Neighbours wanted; at most as many as there are training images are found.
-
-    Returns
-    -------
-    array, shape (len(test), n), int
-        Positions of training rows, the nearest first: Euclidean distance between features scaled
-        as the probe scales them.
-    """
-    train, test = fold
-    scale = StandardScaler().fit(features[train])
-    search = NearestNeighbors(n_neighbors=min(n, len(train)), algorithm="brute")
-    search.fit(scale.transform(features[train]))
-    return train[search.kneighbors(scale.transform(features[test]), return_distance=False)]
-
-
-def sibling_share(table: pd.DataFrame, test: np.ndarray, neighbours: np.ndarray) -> float:
-    """Return the share of test images whose nearest training image is a copy of the same cell.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Image table with `cell`, and `group` where known; rows without a source are not counted.
-    test : array, shape (M,), int
-        Positions of the test rows.
-    neighbours : array, shape (M, n), int
-        From `nearest_training_images`.
-    """
-    groups = table["group" if "group" in table else "cell"].to_numpy(object)
-    known = pd.notna(groups[test])
-    return float((groups[test] == groups[neighbours[:, 0]])[known].mean())
 
 
 def limit_copies(table: pd.DataFrame, copies: int, *, seed: int) -> pd.DataFrame:

@@ -1,7 +1,7 @@
-"""Scores of the leak experiment, each with an interval over resampled cells.
+"""Scores of the leak experiment, each with an interval over resampled cells, and their report.
 
-The intervals are those of `hv_utils.intervals`, for one score and for the difference of two splits
-that judged the same images.
+The resampling is that of `hv_utils.intervals`, here for one score at a time and for the difference
+of two splits that judged the same images.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.intervals import cluster_codes, scores_from_confusion
+from hv_utils.leak import SCHEMES
 from hv_utils.metrics import from_predictions, label_index, per_cell
+
+MISSING = "n/a"
 
 
 def f1_resamples(
@@ -203,3 +206,101 @@ def repeated_summary(
             "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         } | interval(drawn, level=level)
     return result
+
+
+def headlines(result: Mapping[str, Any]) -> dict[str, dict[str, float] | None]:
+    """Pick the numbers that the book quotes from the content of leak.json.
+
+    Returns
+    -------
+    dict of str to dict or None
+        `f1_random`, `f1_prefix`, `f1_source`, `f1_test`, `inflation`, `border_f1`,
+        `border_chance` (both by source photo, on TEST where no source is known) and `cv_mean`:
+        `value`, `low`, `high`, per image; None for what the images did not allow.
+    """
+    border = result["border"]
+    fair = border.get("source") or border["test"]
+    found = {f"f1_{name}": result["schemes"].get(name, {}).get("image") for name in SCHEMES}
+    found |= {"inflation": result["inflation"], "border_f1": fair["image"]}
+    found |= {"border_chance": fair["chance"]}
+    found |= {"cv_mean": (result["cross_validation"] or {}).get("image")}
+    return {
+        name: score
+        and {
+            "value": next(score[key] for key in ("macro_f1", "value", "mean") if key in score),
+            "low": score["low"],
+            "high": score["high"],
+        }
+        for name, score in found.items()
+    }
+
+
+def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Put the headline numbers of several builds side by side, in words.
+
+    Parameters
+    ----------
+    results : mapping of str to mapping
+        Name of each build, and the content of its leak.json.
+
+    Returns
+    -------
+    DataFrame
+        One row a number, one column a build.
+    """
+    names = {f"f1_{name}": f"macro F1, {words}" for name, words in SCHEMES.items()}
+    names |= {"inflation": "inflation (random minus by source)"}
+    names |= {"border_f1": "macro F1, border alone", "border_chance": "macro F1, chance"}
+    names |= {"cv_mean": "macro F1, repeated cross-validation"}
+    columns = {}
+    for build, result in results.items():
+        found = headlines(result)
+        columns[build] = {
+            words: MISSING
+            if found[name] is None
+            else _number(name, found[name]["value"])
+            + f" ({_number(name, found[name]['low'])} to {_number(name, found[name]['high'])})"
+            for name, words in names.items()
+        }
+    return pd.DataFrame(columns)
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:+.3f}" if name.startswith("inflation") else f"{value:.3f}"
+
+
+def glue_values(
+    result: Mapping[str, Any], reference: Mapping[str, Any] | None
+) -> dict[str, float | int | str]:
+    """Name the numbers of a run, and those of the reference run, for the prose of the book.
+
+    Parameters
+    ----------
+    result : mapping
+        Content of this run's leak.json.
+    reference : mapping or None
+        That of the reference run on the real photographs.
+
+    Returns
+    -------
+    dict
+        The keys of `headlines`, with `_low` and `_high`, `cv_sd` and `n_cells_cv` as numbers (NaN
+        or 0 where missing), and the same under `real_` as texts ("n/a" where missing).
+    """
+    values: dict[str, float | int | str] = {}
+    for prefix, build in (("", result), ("real_", reference)):
+        found = headlines(build) if build else dict.fromkeys(headlines(result))
+        for name, score in found.items():
+            for end, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+                number = float("nan") if score is None else score[end]
+                text = MISSING if score is None else _number(name, number)
+                values[f"{prefix}{name}{suffix}"] = text if prefix else number
+        repeated = (build or {}).get("cross_validation")
+        sd = repeated["image"]["sd"] if repeated else None
+        cells = repeated["n_cells"] if repeated else None
+        if prefix:
+            values["real_cv_sd"] = MISSING if sd is None else f"{sd:.3f}"
+            values["real_n_cells_cv"] = MISSING if cells is None else f"{cells:,}"
+        else:
+            values |= {"cv_sd": float("nan") if sd is None else sd, "n_cells_cv": cells or 0}
+    return values

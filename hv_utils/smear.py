@@ -220,7 +220,7 @@ def _photograph(canvas: np.ndarray, rng) -> np.ndarray:
     slope = rng.normal(0, 0.025, 2)
     lamp = 1 + np.float32(slope[0]) * x + np.float32(slope[1]) * y
     lamp -= np.float32(rng.uniform(0, 0.05)) * (x * x + y * y)
-    white = np.array(PLASMA) * rng.normal(1, 0.02) * rng.normal(1, 0.012, 3)
+    white = np.array(PLASMA) * rng.normal(1, 0.02) * rng.normal(1, 0.007, 3)
     light *= lamp[..., None] * white.astype(np.float32)
     # A sensor's noise is coarser in colour than in brightness, since it sees colour on a mosaic.
     light += rng.normal(2.0, 0.4) * rng.standard_normal((height, width, 1), dtype=np.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,9 +92,8 @@ def _no_imagenet(error: Exception) -> HematoVisionError:
 
 def imagenet_within_reach(*, timeout: float = 3.0) -> bool:
     """Return whether Keras's ImageNet weights are in its cache or their server answers."""
-    import keras
-
-    if (Path(keras.config.keras_home()) / "models" / "efficientnetb0_notop.h5").is_file():
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    if (home / "models" / "efficientnetb0_notop.h5").is_file():
         return True
     try:
         with socket.create_connection((DOWNLOAD_HOST, 443), timeout=timeout):

@@ -44,10 +44,11 @@ class Look:
 LOOKS = {
     "eosinophil": Look(density(133, 97, 200), density(214, 174, 180), 0.05, 0.020, 5, 0.03),
     "lymphocyte": Look(density(121, 95, 199), density(152, 160, 205), 0.06, 0.020, 5, 0.02),
-    "monocyte": Look(density(148, 118, 210), density(176, 181, 205), 0.08, 0.035, 8, 0.03),
+    "monocyte": Look(density(148, 118, 210), density(177, 180, 201), 0.08, 0.035, 8, 0.03),
     "neutrophil": Look(density(133, 96, 207), density(213, 186, 202), 0.05, 0.018, 5, 0.03),
 }
-ORANGE_RED = density(202, 124, 120)
+ORANGE_RED = density(202, 128, 121)
+ROSE = density(190, 138, 170)
 LILAC = density(172, 138, 200)
 DEEP_BLUE = density(118, 140, 200)
 
@@ -201,7 +202,10 @@ def _eosinophil(look, cell, nucleus, *, radius, reactive, rng):
         granules *= np.clip(1.1 + 0.5 * smooth_noise(cell.shape, radius * 0.5, rng), 0.1, 1)
     body = 0.8 if sparse else rng.uniform(0.85, 1.15)
     eosin = _stain(body * (1 - cover), look.cytoplasm)
-    eosin += _stain(granules * (1 - 0.94 * cover) * rng.uniform(0.85, 1.15), ORANGE_RED)
+    # The tone of the granules runs from orange to rose with the stain's batch.
+    rose = rng.beta(1.2, 2)
+    colour = ((1 - rose) * ORANGE_RED + rose * ROSE).astype(np.float32)
+    eosin += _stain(granules * (1 - 0.94 * cover) * rng.uniform(0.65, 1.1), colour)
     return azure, eosin
 
 
@@ -251,7 +255,7 @@ def _neutrophil(look, cell, nucleus, *, radius, reactive, rng):
     coarse = rng.random() < 0.12
     size = 4.2 if coarse else rng.uniform(2.0, 2.8)
     fine = np.clip(smooth_noise(cell.shape, size, rng) * 0.5 + 0.25, 0, 1.6)
-    azure += _stain(fine * (1 - cover) * (0.75 if coarse else rng.uniform(0.3, 0.55)), LILAC)
+    azure += _stain(fine * (1 - cover) * (0.65 if coarse else rng.uniform(0.2, 0.45)), LILAC)
     if coarse:
         eosin *= 1.35
     return azure, eosin

@@ -323,6 +323,13 @@ class TestCheckLinks:
         assert found.startswith("a.html: ")
         assert fault in found
 
+    def test_the_command_lists_faults_and_fails(self, pages, tmp_path, capsys):
+        pages('<a href="c.html">c</a>')
+        assert book.main([str(tmp_path)]) == 1
+        assert "a.html: no such file: c.html" in capsys.readouterr().out
+        pages(self.GOOD)
+        assert book.main([str(tmp_path)]) == 0
+
     def test_a_folder_without_pages_is_refused(self, tmp_path):
         with pytest.raises(HematoVisionError, match="hv book"):
             check_links(tmp_path)
