@@ -36,10 +36,13 @@ def save_state(
     """
     if folder is None:
         return
+    import keras
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{name}-{len(rows):03d}.weights.h5"
-    model.save_weights(weights, overwrite=True)
+    bare = keras.Model(model.inputs, model.outputs)  # without the optimiser's state
+    bare.save_weights(weights, overwrite=True)
     state = {"fingerprint": fingerprint, "weights": weights.name, "rows": rows}
     write_text(folder / f"{name}.json", dump_json(state))
     for old in folder.glob(f"{name}-*.weights.h5"):

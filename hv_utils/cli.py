@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -100,53 +101,56 @@ def book(name, force) -> None:
 
 @hv.command()
 @click.argument("paths", nargs=-1, required=True)
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table there.")
+@click.option(
+    "--cam", type=click.Path(file_okay=False), help="Write Grad-CAM overlays into that folder."
+)
 @click.option(
     "--model",
-    default="runs/demo/model.keras",
-    show_default=True,
-    help="A model.keras of a finished run.",
+    type=click.Path(),
+    help="A model.onnx or model.keras.  [default: the shipped one, else runs/demo/model.onnx]",
 )
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table there.")
-@click.option("--batch-size", default=32, show_default=True, help="Images held at once.")
-def predict(paths, model, csv_path, batch_size) -> None:
+@click.option(
+    "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
+)
+def predict(paths, csv_path, cam, model, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
-    Prints one row per image. An image that cannot be read keeps its row, the reason goes to the
-    error stream, the others still get their verdict, and the exit status is 1.
+    Prints one row per image, or of many the first and a summary. Besides a class an image can be
+    "unsure" (its probability is too low to be relied on), "not_a_cell" (not like a single white
+    cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
+    stream, the others still get their verdict, and the exit status is 1.
     """
-    from rich.progress import track
-
     from hv_utils import predict as prediction
-    from hv_utils.runs import atomic_path
+    from hv_utils import reports
 
     files = prediction.find_images(paths)
-    classify, meta = prediction.keras_classifier(Path(model))
+    classify, meta = prediction.open_classifier(model, cam=bool(cam))
     rows = prediction.predict_rows(
-        files, classify, classes=meta["classes"], size=tuple(meta["size"]), batch_size=batch_size
+        files,
+        classify,
+        classes=meta["classes"],
+        size=tuple(meta["size"]),
+        batch_size=batch_size,
+        workers=meta["workers"],
     )
-    shown = track(rows, "predicting", total=len(files), transient=True, disable=len(files) < 8)
-    rows = list(shown)
-    _print_predictions(rows)
-    if csv_path:
-        with atomic_path(Path(csv_path)) as temporary:
-            prediction.prediction_table(rows, meta["classes"]).to_csv(temporary, index=False)
-        click.echo(f"table: {csv_path}")
-    unreadable = [row for row in rows if row["status"] == "unreadable"]
-    for row in unreadable:
-        click.echo(f"hv: {row['reason']}", err=True)
-    if unreadable:
+    report = reports.Report(meta["classes"], total=len(files))
+    with ExitStack() as stack:
+        write = csv_path and stack.enter_context(reports.csv_writer(csv_path, meta["classes"]))
+        for row in stack.enter_context(reports.progress(rows, total=len(files))):
+            report.add(row)
+            if write:
+                write(row)
+            if cam:
+                reports.save_overlay(row, cam)
+            if row["status"] == "unreadable":
+                click.echo(f"hv: {row['reason']}", err=True)
+    report.show()
+    for what, where in (("table", csv_path), ("overlays", cam)):
+        if where:
+            click.echo(f"{what}: {where}")
+    if report.counts["unreadable"]:
         sys.exit(1)
-
-
-def _print_predictions(rows: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("image", "predicted", "probability", "status", box=None, header_style="bold")
-    for row in rows:
-        probability = "" if row["status"] == "unreadable" else f"{row['confidence']:.3f}"
-        table.add_row(row["path"], row["predicted"], probability, row["status"])
-    Console(soft_wrap=True).print(table)
 
 
 @hv.group(cls=Group)

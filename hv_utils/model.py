@@ -225,14 +225,17 @@ def save_model(
     HematoVisionError
         Where the number of classes is not that of the model's outputs.
     """
+    import keras
+
     path = Path(path)
     if model.output_shape[-1] != len(classes):
         raise HematoVisionError(
             f"expected {model.output_shape[-1]} classes, one for each output of the model, but got "
             f"{len(classes)} ({', '.join(classes)}): build the model for these classes"
         )
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimiser's state
     with atomic_path(path) as temporary:
-        model.save(temporary)
+        bare.save(temporary)
     facts = {"classes": list(classes), "size": list(size or input_size(model)), **meta}
     write_text(sidecar(path), dump_json(facts))
     return path

@@ -1,4 +1,4 @@
-"""Does an image look like what the model was trained on, or like nothing it knows?
+"""Tell images like those of the training from images of something else.
 
 The features of the training images are described by one Gaussian for each class with a shared
 covariance; what lies far from all of them is new (Lee et al., NeurIPS 2018). The covariance keeps

@@ -107,10 +107,16 @@ class OnnxClassifier:
         """
         path = Path(path)
         facts, data, arrays = _read_verified(path)
-        head = [
-            (arrays[f"head_{index}_kernel"], arrays[f"head_{index}_bias"])
-            for index in range(sum(name.endswith("_kernel") for name in arrays))
-        ]
+        try:
+            head = [
+                (arrays[f"head_{index}_kernel"], arrays[f"head_{index}_bias"])
+                for index in range(sum(name.endswith("_kernel") for name in arrays))
+            ]
+        except KeyError as error:
+            raise HematoVisionError(
+                f"expected the weights of the model's head in {arrays_path(path)}, but {error} is "
+                "missing: export the model again"
+            ) from error
         return cls(
             session=_session(path, data, threads),
             classes=tuple(facts["classes"]),

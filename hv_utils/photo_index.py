@@ -14,15 +14,16 @@ import pandas as pd
 from hv_utils import local_features as local
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import read_image
+from hv_utils.source_map import AFFINE
 
 FRAME = (320, 240)  # width and height at which photos are compared: those of the copies
 PHOTO_CONTRAST = 0.02
-INDEX_SEED = 20_18
+INDEX_SEED = 0
 TREES = 4
 CHECKS = 16
 CANDIDATES = 3
 
-LEAST_CORRELATION = 0.9
+LEAST_CORRELATION = 0.8
 STRETCH = (0.5, 2.0)
 
 OVERLAP_CANDIDATES = 8
@@ -171,9 +172,6 @@ def overlaps(index: PhotoIndex, *, workers: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-AFFINE = ("a00", "a01", "a02", "a10", "a11", "a12")
-
-
 def affine_columns(affine: np.ndarray) -> dict[str, float]:
     """Return an affine map, shape (2, 3), as columns, rounded to far less than a pixel."""
     return {key: round(float(value), 4) for key, value in zip(AFFINE, affine.ravel(), strict=True)}
@@ -181,9 +179,7 @@ def affine_columns(affine: np.ndarray) -> dict[str, float]:
 
 def _overlaps_of(index: PhotoIndex, number: int) -> dict[tuple[int, int], local.Fit]:
     photo = index.photos[number]
-    sides, _ = index.sides_like(
-        photo.features[0], neighbours=OVERLAP_NEIGHBOURS, besides=number
-    )
+    sides, _ = index.sides_like(photo.features[0], neighbours=OVERLAP_NEIGHBOURS, besides=number)
     pairs = {}
     for side in sides[:OVERLAP_CANDIDATES]:
         other = int(side) // 2

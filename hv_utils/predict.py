@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import glob
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import IMAGE_SUFFIXES, ImageError, read_image, resize
+from hv_utils.onnx_model import NOT_A_CELL, OK, UNREADABLE, OnnxClassifier, Verdicts, cores
+from hv_utils.runs import PROJECT_ROOT
 
-Classifier = Callable[[np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "hematovision.onnx"
+DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -70,8 +79,9 @@ def predict_rows(
     classes: Sequence[str],
     size: tuple[int, int],
     batch_size: int = 32,
+    workers: int = 1,
 ) -> Iterator[dict]:
-    """Label images one batch at a time, so that memory does not grow with their number.
+    """Label images a few at a time, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -79,47 +89,84 @@ def predict_rows(
         Image files.
     classify : callable
         Takes images of shape (N, height, width, 3), uint8, 0 to 255, and returns `pred_probs` of
-        shape (N, K), columns in the order of `classes`, rows summing to 1.
+        shape (N, K), columns in the order of `classes`, rows summing to 1; or `Verdicts`.
     classes : sequence of str
         The K classes.
     size : tuple of int
         (height, width) the classifier wants.
     batch_size : int
-        Images held at once.
+        Images of one call of `classify`.
+    workers : int
+        Batches that are decoded and judged at once, each in a thread of its own. Above 1 only for
+        a `classify` that may be called from several threads, such as `OnnxClassifier`.
 
     Yields
     ------
     dict
-        One row of the prediction table (see `columns`), in the order of `paths`. `status` is `ok`,
-        or `unreadable` with empty figures and a `reason`: no prediction is made up.
+        One row of the prediction table (see `columns`), in the order of `paths`, with a `reason`
+        and, where the verdicts have one, a `heat_map`. `status` is
+
+        - `ok`;
+        - `unsure`: the probability is too low, `predicted` is the likeliest class;
+        - `not_a_cell`: not like a single white cell, `predicted` is empty;
+        - `unreadable`: no figures, and a `reason`. No prediction is made up.
     """
+
+    def judge(names: list[Path]) -> list[dict]:
+        return _judge(names, classify, classes, size)
+
     waiting = iter(paths)
-    while names := list(islice(waiting, batch_size)):
-        images, reasons = [], []
-        for path in names:
-            try:
-                images.append(resize(read_image(path), size))
-                reasons.append("")
-            except ImageError as error:
-                reasons.append(str(error))
-        probabilities = iter(classify(np.stack(images)) if images else ())
-        for path, reason in zip(names, reasons, strict=True):
-            if reason:
-                yield _unreadable(path, reason, classes)
-            else:
-                yield _labelled(path, next(probabilities), classes)
+    parts = iter(lambda: list(islice(waiting, batch_size)), [])
+    if workers <= 1:
+        for part in parts:
+            yield from judge(part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        # One batch more than there are workers, so that none waits for the reader of the rows.
+        running = deque(pool.submit(judge, part) for part in islice(parts, workers + 1))
+        while running:
+            rows = running.popleft().result()
+            running.extend(pool.submit(judge, part) for part in islice(parts, 1))
+            yield from rows
 
 
-def _labelled(path: Path, probabilities: np.ndarray, classes: Sequence[str]) -> dict:
+def _judge(
+    names: list[Path], classify: Classifier, classes: Sequence[str], size: tuple[int, int]
+) -> list[dict]:
+    images, reasons = [], []
+    for path in names:
+        try:
+            images.append(resize(read_image(path), size))
+            reasons.append("")
+        except ImageError as error:
+            reasons.append(str(error))
+    verdicts = classify(np.stack(images)) if images else np.zeros((0, len(classes)))
+    if not isinstance(verdicts, Verdicts):
+        verdicts = Verdicts(verdicts, [OK] * len(images))
+    rows, position = [], 0
+    for path, reason in zip(names, reasons, strict=True):
+        if reason:
+            rows.append(_unreadable(path, reason, classes))
+        else:
+            rows.append(_labelled(path, verdicts, position, classes))
+            position += 1
+    return rows
+
+
+def _labelled(path: Path, verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict:
+    probabilities, status = verdicts.pred_probs[position], verdicts.statuses[position]
     best = int(np.argmax(probabilities))
-    return {
+    row = {
         "path": str(path),
-        "predicted": classes[best],
+        "predicted": "" if status == NOT_A_CELL else classes[best],
         "confidence": float(probabilities[best]),
-        "status": "ok",
+        "status": status,
         **{f"prob_{name}": float(p) for name, p in zip(classes, probabilities, strict=True)},
         "reason": "",
     }
+    if verdicts.heat_maps is not None:
+        row["heat_map"] = verdicts.heat_maps[position]
+    return row
 
 
 def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
@@ -127,7 +174,7 @@ def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
     return {
         "path": str(path),
         "predicted": "",
-        "status": "unreadable",
+        "status": UNREADABLE,
         **figures,
         "reason": reason,
     }
@@ -135,29 +182,87 @@ def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
 
 def prediction_table(rows: Iterable[Mapping], classes: Sequence[str]) -> pd.DataFrame:
     """Collect rows into the prediction table (see `columns`)."""
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=columns(classes))
 
 
-def keras_classifier(model_path: Path) -> tuple[Classifier, dict]:
-    """Return a classifier that runs a saved Keras model, and what is recorded with the model.
+def default_model() -> Path:
+    """Return the shipped model, or else the one of the demo's run.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is neither.
+    """
+    for path in (SHIPPED_MODEL, DEMO_MODEL):
+        if path.is_file():
+            return path
+    raise HematoVisionError(
+        f"expected a trained model at {DEMO_MODEL}, but there is none: "
+        "train one with `hv run`, or name one with --model"
+    )
+
+
+def open_classifier(
+    model_path: Path | None = None, *, cam: bool = False
+) -> tuple[Classifier, dict]:
+    """Return a classifier and what is recorded with its model.
 
     Parameters
     ----------
-    model_path : Path
-        A `.keras` file with its sidecar.
+    model_path : Path, optional
+        An exported `.onnx`, which runs without TensorFlow, or a `.keras` file; by default
+        `default_model()`.
+    cam : bool
+        Whether verdicts come with Grad-CAM heat maps.
 
     Returns
     -------
     classify : callable
         See `predict_rows`.
     meta : dict
+        `classes`, `size` and what else was saved with the model; `workers`, how many threads may
+        call `classify` at once.
+    """
+    path = default_model() if model_path is None else Path(model_path)
+    if path.suffix != ".onnx":
+        classify, meta = keras_classifier(path, cam=cam)
+        return classify, {**meta, "workers": 1}
+
+    model = OnnxClassifier.load(path)
+    facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
+    return (lambda images: model(images, cam=cam)), facts
+
+
+def keras_classifier(model_path: Path, *, cam: bool = False) -> tuple[Classifier, dict]:
+    """Return a classifier that runs a saved Keras model, and what is recorded with the model.
+
+    Parameters
+    ----------
+    model_path : Path
+        A `.keras` file with its sidecar.
+    cam : bool
+        Whether to compute heat maps.
+
+    Returns
+    -------
+    classify : callable
+        See `predict_rows`. Probabilities are the model's own, not calibrated, and every image is
+        `ok`: temperature, threshold and novelty come with the exported model.
+    meta : dict
         `classes`, `size` and what else was saved with the model.
     """
+    from hv_utils.gradcam import grad_cam
     from hv_utils.model import load_model
 
     model, meta = load_model(model_path)
 
-    def classify(images: np.ndarray) -> np.ndarray:
-        return np.asarray(model(images.astype(np.float32), training=False))
+    def classify(images: np.ndarray) -> np.ndarray | Verdicts:
+        pred_probs = np.asarray(model(images.astype(np.float32), training=False))
+        if not cam:
+            return pred_probs
+        heat_maps = grad_cam(model, images, pred_probs.argmax(axis=1))
+        return Verdicts(pred_probs, [OK] * len(images), heat_maps)
 
     return classify, meta

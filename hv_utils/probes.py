@@ -46,7 +46,7 @@ def frozen_features(
     """Return the pooled features of the start backbone, computed once in a run.
 
     They are kept in `features.npz` of the run folder: `features` (N, 1280) float16, `path`,
-    `sha256`, `weights`, `size`. A later call with the same weights and size takes them from there,
+    `sha256`, `weights` (as asked for), `start_weights` (what `auto` came to), `size`. A later call with the same weights and size takes them from there,
     as long as every image of `table` is among them with the same content.
 
     Parameters
@@ -84,8 +84,15 @@ def frozen_features(
         model = start_model(weights, size=size)
         kept = extract_features(model, list(paths), progress=progress).astype(np.float16)
         with atomic_path(run.path(FEATURES)) as temporary:
-            np.savez(temporary, features=kept, path=paths.astype(str), sha256=digests, **about)
+            columns = {"features": kept, "path": paths.astype(str), "sha256": digests}
+            np.savez(temporary, **columns, **about, start_weights=model.start_weights)
     return kept.astype(np.float32)
+
+
+def kept_start(run: Run) -> str:
+    """Return the start weights behind the kept features, `auto` resolved to what it came to."""
+    with np.load(run.need(FEATURES, made_by="07_leak")) as arrays:
+        return str(arrays["start_weights"])
 
 
 def _kept_features(
@@ -120,7 +127,8 @@ def start_model(weights: str = "lite0", *, size: Sequence[int] = IMAGE_SIZE) -> 
     Returns
     -------
     keras.Model
-        float32 (N, *size, 3), 0 to 255, to (N, 1280); for `model.extract_features`.
+        float32 (N, *size, 3), 0 to 255, to (N, 1280); for `model.extract_features`. The attribute
+        `start_weights` says what `weights` came to.
     """
     import keras
 
@@ -138,7 +146,9 @@ def start_model(weights: str = "lite0", *, size: Sequence[int] = IMAGE_SIZE) -> 
         base = keras.models.clone_model(base, clone_function=with_relu6)
         load_lite0(base)
     pooled = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(base.output)
-    return keras.Model(base.input, pooled)
+    model = keras.Model(base.input, pooled)
+    model.start_weights = name
+    return model
 
 
 def linear_probe(*, strength: float = STRENGTH) -> Pipeline:

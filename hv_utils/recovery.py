@@ -35,7 +35,7 @@ from hv_utils.photo_index import (
     read_grey,
     read_photo,
 )
-from hv_utils.source_map import MAP_COLUMNS, carry_boxes, ordered_map
+from hv_utils.source_map import AFFINE, BOX, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
 
 # The second, patient look is for copies of blurred photos, which have few features.
 LOOKS = (0.04, 0.01)
@@ -82,12 +82,22 @@ def recover_sources(
         with ThreadPoolExecutor(workers) as pool:
             found = pool.map(lambda path: _recover(path, index, groups), copies.values())
             rows = list(_shown(found, "finding sources", total=len(copies), show=progress))
-    table = pd.DataFrame(rows).assign(path=list(copies))
-    table = carry_boxes(table, annotations=folder.parent / "Annotations", clip=False)
-    table = table.rename(columns={key: f"box_{key}" for key in ("xmin", "ymin", "xmax", "ymax")})
-    table = ordered_map(table)
+    table = _map_of(rows, copies, annotations=folder.parent / "Annotations")
     table.attrs = {"overlaps": pairs, "unreadable": unreadable}
     return table
+
+
+def _map_of(rows: list[dict], copies: Iterable[str], *, annotations: Path) -> pd.DataFrame:
+    """Turn the rows of all copies into a source map with boxes, typed as when read from a file."""
+    columns = ["cell", "group", "mirrored", *AFFINE, "inliers", "correlation", "height", "width"]
+    table = pd.DataFrame(rows).rename(columns={"photo": "cell"})
+    # A column that no row has (nothing was recovered) is there, too, and empty.
+    table = table.reindex(columns=["sha256", *columns, "reason"]).assign(path=list(copies))
+    table = carry_boxes(table, annotations=annotations)
+    table = table.rename(columns={"cell": "photo", **{name: f"box_{name}" for name in BOX}})
+    kinds = {"photo": "string", "group": "string", "mirrored": "boolean", "inliers": "Int64"}
+    kinds |= dict.fromkeys([*AFFINE, "correlation"], float)
+    return table[[*MAP_COLUMNS, "correlation", "reason"]].astype(kinds)
 
 
 def copy_files(root: Path) -> dict[str, Path]:
@@ -146,7 +156,8 @@ def read_photos(
         found = list(_shown(found, "reading photos", total=len(numbered), show=progress))
     photos = [one for one in found if isinstance(one, Photo)]
     unreadable = {
-        path.name: one for path, one in zip(numbered.values(), found, strict=True)
+        path.name: one
+        for path, one in zip(numbered.values(), found, strict=True)
         if isinstance(one, str)
     }
     if not photos:
@@ -220,7 +231,7 @@ def recovery_report(table: pd.DataFrame) -> dict:
         "groups_of_several": members[members.map(len) > 1].to_dict(),
         "groups_on_both_sides": sorted(train & test),
         "unknown": dict(zip(unknown["path"], reasons, strict=True)),
-        "left_the_frame": int((known["visible"] < 0.5).sum()),
+        "left_the_frame": int((known["visible"] < LEFT_THE_FRAME).sum()),
         "without_box": sorted(set(known.loc[known["visible"].isna(), "photo"])),
     }
 
@@ -249,9 +260,11 @@ def _recover(path: Path, index: PhotoIndex, groups: dict[str, str]) -> dict:
         if not fits:
             continue
         (fit, name), others = fits[0], fits[1:]
-        rivals = [rival for other, rival in others
-                  if fit.correlation - other.correlation < CLEAR_LEAD
-                  and groups[rival] != groups[name]]
+        rivals = [
+            rival
+            for other, rival in others
+            if fit.correlation - other.correlation < CLEAR_LEAD and groups[rival] != groups[name]
+        ]
         if rivals:
             reason = f"it shows photos {name} and {rivals[0]} equally well"
             continue

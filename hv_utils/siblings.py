@@ -39,6 +39,8 @@ def nearest_training_images(
 def sibling_share(table: pd.DataFrame, test: np.ndarray, neighbours: np.ndarray) -> float:
     """Return the share of test images whose nearest training image is a copy of the same cell.
 
+    NaN where no source is known.
+
     Parameters
     ----------
     table : DataFrame
@@ -50,6 +52,8 @@ def sibling_share(table: pd.DataFrame, test: np.ndarray, neighbours: np.ndarray)
     """
     groups = _groups(table)
     known = pd.notna(groups[test])
+    if not known.any():
+        return float("nan")
     return float((groups[test] == groups[neighbours[:, 0]])[known].mean())
 
 

@@ -17,7 +17,7 @@ from hv_utils.images import IMAGE_SUFFIXES, read_image
 from hv_utils.labels import CLASSES, normalise_label
 from hv_utils.runs import Run
 from hv_utils.source_map import attach_sources, carry_boxes
-from hv_utils.splits import check_no_leak, hold_out
+from hv_utils.splits import check_no_leak, hold_out, set_aside_shared
 from hv_utils.voc import read_boxes
 
 SOURCES = ("demo", "kaggle", "folder")
@@ -32,7 +32,7 @@ class DataSet:
     ----------
     images : pandas.DataFrame
         The image table, one row per readable image: `path` (absolute), `label`, `split` (train,
-        val, test; `simple` for the un-augmented test photos), `cell` (source photo, or missing),
+        val, test; `unplaced` for images that no side may hold; `simple` for the un-augmented test photos), `cell` (source photo, or missing),
         `source`; besides `group` (photos that show the same cell share it), `width`, `height`
         (pixels), `brightness` (mean grey value, 0 to 255), `sha256`, the white cell's box
         `xmin, ymin, xmax, ymax` in the image's pixels with `visible` (share of the box inside the
@@ -109,6 +109,7 @@ def load(
     images = images.assign(source=source)
     photos = read_photos(root) if source != "folder" else _no_photos()
     images = _with_sources(images, root=root, photos=photos, source=source)
+    images = set_aside_shared(images)
     if source == "folder":
         images = hold_out(images, fraction=test_fraction, seed=seed, to="test")
     images = hold_out(images, fraction=val_fraction, seed=seed)

@@ -174,6 +174,31 @@ def grouped_folds(
     yield from folds.split(table, table["label"], groups)
 
 
+def set_aside_shared(table: pd.DataFrame, *, on: str = "group") -> pd.DataFrame:
+    """Take training images out whose source is also shown by a test image.
+
+    The real set's TRAIN and TEST share no photo, but some photos of the one overlap photos of the
+    other. The official test part is kept as it is, so the training part gives way.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table with `split` and `on`.
+    on : str
+        Column that names the group of photos that show the same field.
+
+    Returns
+    -------
+    DataFrame
+        A copy in which such training rows have the split `unplaced`.
+    """
+    table = table.copy()
+    tested = table.loc[table["split"].replace(HELD_OUT) == "test", on].dropna()
+    shared = (table["split"] == "train") & table[on].isin(tested)
+    table.loc[shared, "split"] = UNPLACED
+    return table
+
+
 def check_no_leak(table: pd.DataFrame, *, on: str = "group") -> None:
     """Refuse a table in which one source photo, or one file, lies on two sides of a split.
 

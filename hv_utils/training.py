@@ -218,16 +218,15 @@ def fine_tune(
     unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
     count = min(images_per_epoch or len(paths), len(paths))
     steps = -(-count // batch_size)
-    compile_model(model, cosine_schedule(learning_rate, steps * epochs))
-    rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or []
-    if rows:
-        print(f"fine-tuning goes on after epoch {len(rows)}", flush=True)
-        model.optimizer.iterations.assign(len(rows) * steps)
-    best = max(rows, key=rank, default=None)
     kept = model.get_weights()
-    if best is not None and load_state(checkpoint, "best", model, fingerprint=fingerprint):
-        last, kept = kept, model.get_weights()
-        model.set_weights(last)
+    rows = load_state(checkpoint, "best", model, fingerprint=fingerprint) or []
+    best = max(rows, key=rank, default=None)
+    if best is not None:
+        kept = model.get_weights()
+        rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or rows
+        print(f"fine-tuning goes on after epoch {len(rows)}", flush=True)
+    compile_model(model, cosine_schedule(learning_rate, steps * epochs))
+    model.optimizer.iterations.assign(len(rows) * steps)
     for epoch in range(len(rows) + 1, epochs + 1):
         if best is not None and epoch - 1 - best["epoch"] >= patience:
             break
@@ -253,7 +252,7 @@ def fine_tune(
     model.set_weights(kept)
     model.trainable = True
     if best is not None:
-        best["best"] = True
+        rows[best["epoch"] - 1]["best"] = True
     return pd.DataFrame(rows)
 
 

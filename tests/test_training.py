@@ -66,7 +66,7 @@ def test_the_head_learns_and_the_backbone_stays(tables):
     model = new_model()
     frozen = model.get_layer("top_conv").get_weights()[0]
     train, val = tables
-    history = training.train_head(model, train, val, epochs=30, learning_rate=0.01, **QUICK)
+    history = training.train_head(model, train, val, epochs=40, learning_rate=0.05, **QUICK)
     np.testing.assert_array_equal(model.get_layer("top_conv").get_weights()[0], frozen)
     best = history[history["best"]].iloc[0]
     assert history["best"].sum() == 1

@@ -1,0 +1,172 @@
+"""After training: the model exported, calibrated and given the thresholds of `hv predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hv_utils.calibration import fit_temperature
+from hv_utils.errors import HematoVisionError
+from hv_utils.export import export_model, write_companions
+from hv_utils.novelty import QUANTILE, fit_novelty
+from hv_utils.onnx_model import OnnxClassifier, arrays_path, cores
+from hv_utils.preprocessing import encode_labels, load_images
+from hv_utils.runs import Run
+from hv_utils.thresholds import choose_threshold
+
+AGREEMENT_IMAGES = 16
+# 16-bit kernels move a probability by thousandths; more than this is a fault of the export.
+AGREEMENT = 0.05
+
+
+def finish_model(
+    run: Run,
+    *,
+    target_accuracy: float = 0.95,
+    max_images: int = 600,
+    rank: int = 64,
+    half: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Export a run's model and fit on training and validation images what goes with it.
+
+    Reads `images.csv` and `model.keras`; writes `model.onnx`, `model.onnx.npz` and
+    `model.onnx.json`. The temperature and the threshold of `unsure` come from validation images,
+    the statistics of `not_a_cell` from training images and its threshold from validation images;
+    the test split takes no part.
+
+    Parameters
+    ----------
+    run : Run
+        After `notebooks/03_model.ipynb`.
+    target_accuracy : float
+        See `thresholds.choose_threshold`.
+    max_images : int
+        Images of training and of validation, at most, drawn at random; 0 takes all.
+    rank : int
+        See `novelty.fit_novelty`.
+    half : bool
+        See `export.export_model`.
+    seed : int
+        Of the drawing.
+    progress : callable
+        Called with a line of text before each part.
+
+    Returns
+    -------
+    dict
+        What `model.onnx.json` holds: beside classes, size and checksums `temperature`,
+        `thresholds`, `calibration`, `novelty` and `agreement` (largest differences between the
+        exported model and Keras on validation images).
+
+    Raises
+    ------
+    HematoVisionError
+        Where an artefact is missing, a split is empty, or the export disagrees with Keras.
+    """
+    table = run.read_table("images.csv", made_by="01_data")
+    source = run.need("model.keras", made_by="03_model")
+    train, val = (_some(table, split, max_images, seed) for split in ("train", "val"))
+    path = run.path("model.onnx")
+    progress("exporting to ONNX")
+    export_model(source, path, half=half)
+    model = OnnxClassifier.load(path)
+    progress(f"features of {len(train):,} training and {len(val):,} validation images")
+    (_, features), (logits, val_features) = (
+        network_outputs(model, list(part["path"])) for part in (train, val)
+    )
+    y_train, y_val = (encode_labels(part["label"], model.classes) for part in (train, val))
+    raw = model.probabilities(logits)
+    temperature = fit_temperature(y_val, raw)
+    calibrated = OnnxClassifier(
+        model.session, model.classes, model.size, model.head, temperature=temperature
+    ).probabilities(logits)
+    threshold = choose_threshold(y_val, calibrated, target=target_accuracy)
+    novelty = fit_novelty(features, y_train, val_features, rank=rank)
+    with np.load(arrays_path(path)) as stored:
+        arrays = {**{name: stored[name] for name in stored.files}, **novelty.arrays()}
+    facts = {
+        **model.meta,
+        "temperature": temperature,
+        "thresholds": {
+            "unsure_below": threshold.unsure_below,
+            "not_a_cell_above": novelty.threshold,
+        },
+        "calibration": {**threshold.facts(), "n_val": len(val)},
+        "novelty": {"n_train": len(train), "rank": novelty.basis.shape[1], "quantile": QUANTILE},
+        "agreement": agreement(source, model, list(val["path"][:AGREEMENT_IMAGES])),
+    }
+    write_companions(path, facts=facts, arrays=arrays)
+    return OnnxClassifier.load(path).meta
+
+
+def network_outputs(model: OnnxClassifier, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits, (N, K), and the pooled features, (N, 1280), of N image files.
+
+    The files are read as in `predict.predict_rows`; one that cannot be read is an error.
+    """
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def part(start: int) -> None:
+        images = load_images(paths[start : start + 4], size=model.size)
+        logits, feature_map = model.run(images)
+        found[start] = logits, feature_map.mean(axis=(1, 2))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(part, range(0, len(paths), 4)))
+    logits, features = zip(*(found[start] for start in sorted(found)), strict=True)
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def agreement(keras_path: Path, model: OnnxClassifier, paths: list[str]) -> dict[str, float]:
+    """Measure how far an exported model is from its Keras model on some images.
+
+    Returns
+    -------
+    dict
+        `n_images`, `max_prob_difference` and `max_cam_difference` (of heat maps divided by their
+        largest value).
+
+    Raises
+    ------
+    HematoVisionError
+        Where a probability differs by more than rounding explains.
+    """
+    from hv_utils.gradcam import grad_cam
+    from hv_utils.model import load_model
+
+    reference, _ = load_model(keras_path)
+    images = load_images(paths, size=model.size)
+    expected = np.asarray(reference(images.astype(np.float32), training=False))
+    logits, feature_map = model.run(images)
+    plain = OnnxClassifier(model.session, model.classes, model.size, model.head)
+    difference = float(np.abs(plain.probabilities(logits) - expected).max())
+    if difference > AGREEMENT:
+        raise HematoVisionError(
+            f"expected the exported model to agree with {keras_path.name}, but a probability "
+            f"differs by {difference:.3f}: the export is faulty, try half=False"
+        )
+    chosen = expected.argmax(axis=1)
+    ours, theirs = model.heat_maps(feature_map, chosen), grad_cam(reference, images, chosen)
+    largest = max(float(theirs.max()), 1e-12)
+    return {
+        "n_images": len(images),
+        "max_prob_difference": difference,
+        "max_cam_difference": float(np.abs(ours - theirs).max()) / largest,
+    }
+
+
+def _some(table: pd.DataFrame, split: str, count: int, seed: int) -> pd.DataFrame:
+    rows = table[table["split"] == split]
+    if rows.empty:
+        raise HematoVisionError(
+            f"expected images of the split {split!r} in images.csv, but there are none: "
+            "run notebooks/01_data.ipynb again"
+        )
+    return rows.sample(count, random_state=seed) if 0 < count < len(rows) else rows
