@@ -158,6 +158,31 @@ def data() -> None:
     """Look at data sets and prepare them."""
 
 
+@data.command()
+@click.option("--archive", required=True, help="The data set's zip file or unpacked folder.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Write the source map there (CSV).")
+@click.option("--workers", type=int, help="Threads.  [default: one a core]")
+def sources(archive, out, workers) -> None:
+    """Recover the source photo of every augmented copy of an archive."""
+    from hv_utils.archive import open_archive
+    from hv_utils.recovery import recover_sources, recovery_report
+    from hv_utils.source_map import write_map
+
+    root, _ = open_archive(archive)
+    table = recover_sources(root, workers=workers)
+    report = recovery_report(table)
+    click.echo(f"{report['assigned']:,} of {report['images']:,} images assigned to their photo")
+    for split, counts in report["photos_per_class"].items():
+        click.echo(f"{split}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+    shared = report["groups_on_both_sides"]
+    click.echo(f"fields shown in TRAIN and in TEST: {', '.join(shared) or 'none'}")
+    for path, reason in report["unknown"].items():
+        click.echo(f"unknown: {path}: {reason}")
+    if out:
+        write_map(table, Path(out))
+        click.echo(f"map: {out}")
+
+
 def main() -> None:
     """Run the command; a user's mistake is one line and a non-zero status."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,8 +144,9 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     plain = fold_normalization(model)
     outputs = [plain.get_layer(name).output for name in (LOGITS_LAYER, FEATURE_MAP_LAYER)]
     exported = keras.Model(plain.input, outputs)
-    exported(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports only what was used
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras's own shims for NumPy, nothing to act upon
+        exported(np.zeros((1, *model.input_shape[1:]), np.float32))  # it exports only what was used
         path = Path(folder) / "model.onnx"
         exported.export(path, format="onnx", verbose=False)
         proto = onnx.load(path)

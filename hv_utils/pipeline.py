@@ -61,6 +61,12 @@ STEPS = (
     ),
     Step("05_gradcam", ("images.csv", "predictions.csv", *MODEL), ("gradcam.csv", "gradcam.json")),
     Step("06_prediction", ("images.csv", *MODEL), ("new-predictions.csv", "prediction.json")),
+    Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),
+    Step(
+        "10_claims",
+        ("images.csv", "metrics.json", "gradcam.json", "prediction.json", "history.csv"),
+        ("claims.csv",),
+    ),
 )
 
 

@@ -46,8 +46,9 @@ def frozen_features(
     """Return the pooled features of the start backbone, computed once in a run.
 
     They are kept in `features.npz` of the run folder: `features` (N, 1280) float16, `path`,
-    `sha256`, `weights` (as asked for), `start_weights` (what `auto` came to), `size`. A later call with the same weights and size takes them from there,
-    as long as every image of `table` is among them with the same content.
+    `sha256`, `weights` (as asked for), `start_weights` (what `auto` came to) and `size`. A later
+    call with the same weights and size takes them from there, as long as every image of `table` is
+    among them with the same content.
 
     Parameters
     ----------

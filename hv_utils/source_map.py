@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.errors import HematoVisionError
-from hv_utils.runs import REFERENCE_RESULTS, atomic_path
+from hv_utils.runs import REFERENCE_RESULTS, atomic_path, write_text
 from hv_utils.voc import Box, read_boxes
 
 SOURCE_MAP = REFERENCE_RESULTS / "kaggle-sources.csv"
@@ -90,6 +90,15 @@ def read_source_map(path: str | Path = SOURCE_MAP) -> pd.DataFrame:
             "it is another table; make a map with `hv data sources`"
         )
     return table
+
+
+def write_map(table: pd.DataFrame, path: Path) -> Path:
+    """Write a recovered map as CSV, rounded to what the fit can tell."""
+    table = table.drop(columns="reason", errors="ignore").copy()
+    table[AFFINE] = table[AFFINE].round(dict.fromkeys(AFFINE, 4) | {"a02": 2, "a12": 2})
+    table["inliers"] = table["inliers"].astype("Int64")
+    table["mirrored"] = table["mirrored"].astype("boolean")
+    return write_text(path, table.to_csv(index=False))
 
 
 def attach_sources(images: pd.DataFrame, source_map: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Novelty: training-like features pass, others do not, in the training images' subspace or off it."""
+"""Features like those of the training pass; others do not, within their subspace or off it."""
 
 import numpy as np
 import pytest

@@ -4,12 +4,17 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from test_onnx_model import write_model
 
 from conftest import ROOT
+from hv_utils import predict
 from hv_utils.errors import HematoVisionError
+from hv_utils.onnx_model import Verdicts
 from hv_utils.predict import columns, find_images, predict_rows, prediction_table
+from hv_utils.reports import Report, csv_writer, save_overlay
 
 CLASSES = ("dark", "light")
 
@@ -78,6 +83,28 @@ def test_batches_and_single_images_agree(folder):
     assert single.equals(batched)
 
 
+def test_workers_change_nothing_but_the_speed(folder):
+    paths = find_images([folder]) * 5
+    options = {"classes": CLASSES, "size": (32, 32), "batch_size": 2}
+    one = prediction_table(predict_rows(paths, classify, **options), CLASSES)
+    three = prediction_table(predict_rows(paths, classify, workers=3, **options), CLASSES)
+    assert one.equals(three)
+
+
+def test_statuses_come_with_the_verdicts(folder):
+    def judge(images):
+        maps = np.ones((len(images), 2, 2), np.float32)
+        return Verdicts(classify(images), ["unsure", "not_a_cell"], maps)
+
+    paths = [folder / "a-light.png", folder / "f-empty.png", folder / "b-dark.jpg"]
+    rows = list(predict_rows(paths, judge, classes=CLASSES, size=(32, 32)))
+    assert [row["status"] for row in rows] == ["unsure", "unreadable", "not_a_cell"]
+    assert [row["predicted"] for row in rows] == ["light", "", ""]
+    assert rows[2]["prob_dark"] == pytest.approx(1)
+    assert rows[0]["heat_map"].shape == (2, 2)
+    assert "heat_map" not in rows[1]
+
+
 def test_memory_does_not_grow_with_the_number_of_images(folder):
     path = folder / "a-light.png"
     seen = []
@@ -90,6 +117,12 @@ def test_memory_does_not_grow_with_the_number_of_images(folder):
     rows = predict_rows(endless(), classify, classes=CLASSES, size=(32, 32), batch_size=8)
     next(rows)
     assert len(seen) == 8, "images are read a batch at a time, when they are asked for"
+    rows = predict_rows(
+        endless(), classify, classes=CLASSES, size=(32, 32), workers=2, batch_size=8
+    )
+    for _ in range(100):
+        next(rows)
+    assert len(seen) <= 8 + 100 + 4 * 8, "no further ahead than the workers need"
 
 
 def test_find_images(folder):
@@ -102,6 +135,105 @@ def test_find_images(folder):
     (folder / "empty").mkdir()
     with pytest.raises(HematoVisionError, match="expected images in the folder"):
         find_images([folder / "empty"])
+
+
+def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
+    paths = find_images([folder])
+    rows = list(predict_rows(paths, classify, classes=CLASSES, size=(32, 32)))
+    target = tmp_path / "out" / "table.csv"
+    with csv_writer(target, CLASSES) as write:
+        for row in rows:
+            write(row)
+        assert not target.exists()
+    pd.testing.assert_frame_equal(
+        pd.read_csv(target, keep_default_na=True).fillna({"predicted": ""}),
+        prediction_table(rows, CLASSES),
+        check_dtype=False,
+    )
+    whole = target.read_bytes()
+    with pytest.raises(RuntimeError), csv_writer(target, CLASSES) as write:
+        write(rows[0])
+        raise RuntimeError("the disk is full")
+    assert target.read_bytes() == whole
+    assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
+
+
+def test_overlays_have_the_size_of_their_image_and_a_name_each(folder, tmp_path):
+    row = {"path": str(folder / "a-light.png"), "heat_map": np.eye(3, dtype=np.float32)}
+    first, second = (save_overlay(row, tmp_path / "cam") for _ in range(2))
+    assert (first.name, second.name) == ("a-light-cam.png", "a-light-cam-2.png")
+    with Image.open(first) as image:
+        assert image.size == (40, 60)
+        assert np.asarray(image).std() > 10, "the heat map shows on the white image"
+    assert save_overlay({"path": "x", "heat_map": None}, tmp_path) is None
+
+
+def test_a_report_of_many_ends_in_a_summary(capsys):
+    report = Report(CLASSES, total=50, shown=3)
+    for number in range(50):
+        status = "unsure" if number == 7 else "ok"
+        row = {"path": f"/a/b/{number}.png", "predicted": "dark", "status": status}
+        report.add({**row, "confidence": 0.8, "prob_dark": 0.8, "prob_light": 0.2, "reason": ""})
+    report.show()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["0.png", "dark", "ok", "0.800", "0.200"]
+    assert len(lines) == 1 + 3 + 1 + 2 + 1
+    assert lines[4].startswith("… and 47 more")
+    assert [line.split() for line in lines[5:]] == [["dark", "49"], ["light", "0"], ["unsure", "1"]]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path / "model.onnx")
+
+
+def test_predict_without_tensorflow(folder, model, tmp_path):
+    """The command's own process tells which modules it loaded."""
+    script = """
+import sys
+from hv_utils.cli import hv
+hv(sys.argv[1:], standalone_mode=False)
+heavy = {"tensorflow", "keras", "pandas", "sklearn", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    arguments = ["predict", folder / "a-light.png", folder / "b-dark.jpg", "--model", model]
+    arguments += ["--csv", tmp_path / "out.csv", "--cam", tmp_path / "cam"]
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "a-light.png" in result.stdout
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table.columns) == columns(["dark", "light"])
+    assert len(table) == 2
+    assert len(list((tmp_path / "cam").iterdir())) == 2
+
+
+def test_predict_goes_on_after_a_bad_file(folder, model, tmp_path):
+    result = hv("predict", folder, "--model", model, "--csv", tmp_path / "out.csv")
+    assert result.returncode == 1
+    reasons = result.stderr.splitlines()
+    assert len(reasons) == 5, reasons
+    assert all(line.startswith("hv: expected") for line in reasons)
+    assert result.stdout.count("unreadable") == 5
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 10
+
+
+def test_a_damaged_model_is_refused_in_one_line(folder, model):
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = hv("predict", folder / "a-light.png", "--model", model)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "SHA-256" in result.stderr
+
+
+def test_without_a_model_the_command_says_how_to_get_one(monkeypatch, tmp_path, model):
+    monkeypatch.setattr(predict, "SHIPPED_MODEL", tmp_path / "none.onnx")
+    monkeypatch.setattr(predict, "DEMO_MODEL", tmp_path / "none-either.onnx")
+    with pytest.raises(HematoVisionError, match="hv run"):
+        predict.default_model()
+    monkeypatch.setattr(predict, "DEMO_MODEL", model)
+    assert predict.default_model() == model
 
 
 def hv(*arguments):

@@ -1,0 +1,180 @@
+"""The report's claims beside the evidence of a run, with verdicts by rules written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
+NOT_MEASURED = "not measured in this run"
+
+CLAIMED_F1 = 0.91
+CONSISTENT_SPREAD = 0.05
+STABLE_DROP = 0.05
+FAST_MS = 100.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the report and how it is judged.
+
+    Attributes
+    ----------
+    name : str
+        The claim in a few words.
+    rule : str
+        The rule of the verdict, in words.
+    judge : callable
+        Takes the artefacts of a run and returns (evidence, verdict), both str. Raises KeyError
+        where an artefact is missing, which is reported as not measured.
+    """
+
+    name: str
+    rule: str
+    judge: Callable[[Mapping[str, Any]], tuple[str, str]]
+
+
+def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
+    """Judge every claim by the artefacts of one run.
+
+    Parameters
+    ----------
+    artefacts : mapping
+        Contents of `metrics.json`, `gradcam.json`, `prediction.json`, `ablations.json` under their
+        stems, and `history`, the rows of history.csv; any may be missing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a claim: `claim`, `rule`, `evidence`, `verdict`.
+    """
+    rows = []
+    for claim in CLAIMS:
+        try:
+            evidence, verdict = claim.judge(artefacts)
+        except KeyError:
+            evidence, verdict = NOT_MEASURED, UNDECIDED
+        rows.append([claim.name, claim.rule, evidence, verdict])
+    return pd.DataFrame(rows, columns=["claim", "rule", "evidence", "verdict"])
+
+
+def between(value: float, *, confirmed: float, refuted: float) -> str:
+    """Return the verdict on a value that is good when small.
+
+    Parameters
+    ----------
+    value : float
+    confirmed, refuted : float
+        At most `confirmed` confirms, above `refuted` refutes, between the two nothing is decided.
+    """
+    if value <= confirmed:
+        return CONFIRMED
+    return REFUTED if value > refuted else UNDECIDED
+
+
+def _average_f1(run: Mapping[str, Any]) -> tuple[str, str]:
+    metrics = run["metrics"]
+    interval = metrics["intervals"]["macro_f1"]
+    low, high = interval["low"], interval["high"]
+    cells = f"{metrics['n_cells']} cells" if metrics.get("n_cells") else "cells unknown"
+    evidence = (
+        f"macro-F1 {metrics['macro_f1']:.3f} ({low:.3f} to {high:.3f}) on "
+        f"{metrics['n_images']:,} images, {cells}"
+    )
+    if low >= CLAIMED_F1:
+        return evidence, CONFIRMED
+    return evidence, REFUTED if high < CLAIMED_F1 else UNDECIDED
+
+
+def _consistent(run: Mapping[str, Any]) -> tuple[str, str]:
+    f1 = {name: scores["f1"] for name, scores in run["metrics"]["per_class"].items()}
+    best, worst = max(f1, key=f1.get), min(f1, key=f1.get)
+    evidence = f"F1 from {f1[worst]:.2f} ({worst}) to {f1[best]:.2f} ({best})"
+    spread = f1[best] - f1[worst]
+    return evidence, between(spread, confirmed=CONSISTENT_SPREAD, refuted=2 * CONSISTENT_SPREAD)
+
+
+def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
+    maps = run["gradcam"]
+    region = "nucleus" if "energy_nucleus" in maps else "box"
+    evidence = (
+        f"{maps[f'energy_{region}']:.0%} of the heat inside the {region}, which takes "
+        f"{maps[f'area_{region}']:.0%} of the area"
+    )
+    return evidence, maps["verdict"].split(" (")[0].split(":")[0]
+
+
+def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
+    rows = [row for row in run["history"] if row["phase"] == "fine-tuning"]
+    if len(rows) < 2:
+        return "fewer than two epochs of fine-tuning", UNDECIDED
+    scores = [row["val_macro_f1"] for row in rows]
+    drop = max(max(a - b, 0) for a, b in zip(scores, scores[1:], strict=False))
+    evidence = f"largest fall of validation macro-F1 between epochs {drop:.3f}, {len(rows)} epochs"
+    return evidence, between(drop, confirmed=STABLE_DROP, refuted=2 * STABLE_DROP)
+
+
+def _fast(run: Mapping[str, Any]) -> tuple[str, str]:
+    milliseconds = run["prediction"]["ms_per_image"]
+    evidence = f"{milliseconds:.0f} ms an image in batches, reading included, without a GPU"
+    return evidence, between(milliseconds, confirmed=FAST_MS, refuted=2 * FAST_MS)
+
+
+def _ablation(name: str) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
+    def judge(run: Mapping[str, Any]) -> tuple[str, str]:
+        claim = run["ablations"]["claims"][name]
+        return claim["evidence"], claim["verdict"]
+
+    return judge
+
+
+CLAIMS = (
+    Claim(
+        "average F1 of 91 %",
+        f"confirmed where the interval's lower end reaches {CLAIMED_F1}, not confirmed where its "
+        "upper end stays below",
+        _average_f1,
+    ),
+    Claim(
+        "consistent over the classes",
+        f"best and worst F1 differ by at most {CONSISTENT_SPREAD}: confirmed; by more than twice "
+        "that: not confirmed",
+        _consistent,
+    ),
+    Claim(
+        "attention on the nuclei",
+        "more than half of the heat inside the nucleus (the cell's box where no outline is known), "
+        "and more than its area with an interval above zero",
+        _attention,
+    ),
+    Claim(
+        "augmentation cures imbalance",
+        "the gain in macro-F1 over equally many unbalanced copies, paired over held-out cells: "
+        "confirmed where its interval lies above zero, not confirmed where it lies below",
+        _ablation("augmentation"),
+    ),
+    Claim(
+        "stable training",
+        f"validation macro-F1 falls by at most {STABLE_DROP} between epochs of fine-tuning: "
+        "confirmed; by more than twice that: not confirmed",
+        _stable,
+    ),
+    Claim(
+        "dropout against overfitting",
+        "the gain of dropout over none, paired over held-out cells, by the same rule",
+        _ablation("dropout"),
+    ),
+    Claim(
+        "early stopping against overfitting",
+        "the gain of early stopping over training to the end, by the same rule",
+        _ablation("early_stopping"),
+    ),
+    Claim(
+        "fast inference",
+        f"at most {FAST_MS:.0f} ms an image: confirmed; more than twice that: not confirmed",
+        _fast,
+    ),
+)

@@ -1,0 +1,68 @@
+"""The verdicts on the claims: each can come out either way."""
+
+import pytest
+
+from hv_utils.claims import CLAIMS, CONFIRMED, REFUTED, UNDECIDED, judge_all
+
+
+def artefacts(low=0.85, high=0.93, worst=0.8, best=0.95, energy=0.6, fall=0.0, ms=20.0):
+    return {
+        "metrics": {
+            "macro_f1": (low + high) / 2,
+            "n_images": 100,
+            "n_cells": 10,
+            "intervals": {"macro_f1": {"low": low, "high": high}},
+            "per_class": {"a": {"f1": worst}, "b": {"f1": best}},
+        },
+        "gradcam": {
+            "energy_box": energy,
+            "area_box": 0.2,
+            "verdict": CONFIRMED if energy > 0.5 else REFUTED,
+        },
+        "history": [
+            {"phase": "head", "val_macro_f1": 0.2},
+            {"phase": "fine-tuning", "val_macro_f1": 0.9},
+            {"phase": "fine-tuning", "val_macro_f1": 0.9 - fall},
+        ],
+        "prediction": {"ms_per_image": ms},
+    }
+
+
+def verdict(claim, **options):
+    return judge_all(artefacts(**options)).set_index("claim").loc[claim, "verdict"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "options", "expected"),
+    [
+        ("average F1 of 91 %", {"low": 0.92, "high": 0.96}, CONFIRMED),
+        ("average F1 of 91 %", {"low": 0.80, "high": 0.90}, REFUTED),
+        ("average F1 of 91 %", {"low": 0.85, "high": 0.93}, UNDECIDED),
+        ("consistent over the classes", {"worst": 0.9, "best": 0.94}, CONFIRMED),
+        ("consistent over the classes", {"worst": 0.9, "best": 0.97}, UNDECIDED),
+        ("consistent over the classes", {"worst": 0.5, "best": 0.97}, REFUTED),
+        ("attention on the nuclei", {"energy": 0.7}, CONFIRMED),
+        ("attention on the nuclei", {"energy": 0.3}, REFUTED),
+        ("stable training", {"fall": 0.02}, CONFIRMED),
+        ("stable training", {"fall": 0.07}, UNDECIDED),
+        ("stable training", {"fall": 0.3}, REFUTED),
+        ("fast inference", {"ms": 20}, CONFIRMED),
+        ("fast inference", {"ms": 500}, REFUTED),
+    ],
+)
+def test_verdicts(claim, options, expected):
+    assert verdict(claim, **options) == expected
+
+
+def test_what_was_not_measured_is_undecided():
+    table = judge_all({})
+    assert len(table) == len(CLAIMS)
+    assert set(table["verdict"]) == {UNDECIDED}
+    assert set(table["evidence"]) == {"not measured in this run"}
+
+
+def test_ablations_bring_their_own_verdicts():
+    claims = {"augmentation": {"evidence": "gain 0.05", "verdict": CONFIRMED}}
+    table = judge_all({"ablations": {"claims": claims}}).set_index("claim")
+    assert table.loc["augmentation cures imbalance", "verdict"] == CONFIRMED
+    assert table.loc["dropout against overfitting", "verdict"] == UNDECIDED
