@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -112,7 +113,7 @@ def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
     if len(rows) < 2:
         return "fewer than two epochs of fine-tuning", UNDECIDED
     scores = [row["val_macro_f1"] for row in rows]
-    drop = max(max(a - b, 0) for a, b in zip(scores, scores[1:], strict=False))
+    drop = max(max(a - b, 0) for a, b in pairwise(scores))
     evidence = f"largest fall of validation macro-F1 between epochs {drop:.3f}, {len(rows)} epochs"
     return evidence, between(drop, confirmed=STABLE_DROP, refuted=2 * STABLE_DROP)
 

@@ -233,9 +233,7 @@ def save_model(
             f"expected {model.output_shape[-1]} classes, one for each output of the model, but got "
             f"{len(classes)} ({', '.join(classes)}): build the model for these classes"
         )
-    bare = keras.Model(
-        model.inputs, model.outputs, name=model.name
-    )  # without the optimiser's state
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
     with atomic_path(path) as temporary:
         bare.save(temporary)
     facts = {"classes": list(classes), "size": list(size or input_size(model)), **meta}

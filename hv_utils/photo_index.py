@@ -1,4 +1,4 @@
-"""The photos of a data set, searchable by what they show, and the pairs that show the same field."""
+"""The photos of a data set, searchable by what they show, and the pairs that overlap."""
 
 from __future__ import annotations
 

@@ -32,11 +32,12 @@ class DataSet:
     ----------
     images : pandas.DataFrame
         The image table, one row per readable image: `path` (absolute), `label`, `split` (train,
-        val, test; `unplaced` for images that no side may hold; `simple` for the un-augmented test photos), `cell` (source photo, or missing),
-        `source`; besides `group` (photos that show the same cell share it), `width`, `height`
-        (pixels), `brightness` (mean grey value, 0 to 255), `sha256`, the white cell's box
-        `xmin, ymin, xmax, ymax` in the image's pixels with `visible` (share of the box inside the
-        frame), and `mask` (path of the true outline), each missing where not known.
+        val, test; `unplaced` for images that no side may hold; `simple` for the un-augmented test
+        photos), `cell` (source photo, or missing), `source`; besides `group` (photos that show
+        the same field share it), `width`, `height` (pixels), `brightness` (mean grey value, 0 to
+        255), `sha256`, the white cell's box `xmin, ymin, xmax, ymax` in the image's pixels with
+        `visible` (share of the box inside the frame), and `mask` (path of the true outline), each
+        missing where not known.
     photos : pandas.DataFrame
         The originals, one row per row of labels.csv: `photo`, `path`, `category` (as written),
         `label` (missing where doubtful), `doubt` (why a row is unusable, "" where it is not),

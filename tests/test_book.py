@@ -144,7 +144,7 @@ def test_the_extension_and_settings_are_no_static_files():
 # ------------------------------------------------------------------ formulas
 
 
-class TestMathml:
+class TestExtension:
     def test_a_formula_becomes_mathml_with_its_text(self):
         text = load_extension().to_mathml(r"F_1 < 2\frac{PR}{P+R}")
         assert text.startswith("<math ")
@@ -172,6 +172,17 @@ class TestMathml:
         assert len(formulas) >= 8
         for tex in formulas:
             assert extension.to_mathml(tex, display=True)
+
+    @pytest.mark.parametrize(
+        ("glued", "spec", "shown"),
+        [("0.91234", ".2f", "0.91"), ("2487", ",d", "2,487"), ("'unknown'", ".2f", "unknown")],
+    )
+    def test_glued_numbers_are_formatted_and_words_stay_words(self, glued, spec, shown):
+        assert load_extension().format_glued(glued, spec) == shown
+
+    def test_a_number_in_another_form_is_an_error(self):
+        with pytest.raises(ValueError, match="float64"):
+            load_extension().format_glued("np.float64(0.9)", ".2f")
 
     def test_docstrings_are_taken_as_they_are_written(self):
         lines = ["Shape (N, *size, 3) of `images`, see {cite:p}`tan2019`."]

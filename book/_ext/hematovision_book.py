@@ -15,6 +15,8 @@ from typing import Any
 from docutils import nodes
 from latex2mathml import exceptions
 from latex2mathml.converter import convert
+from myst_nb.core.variables import format_plain_text
+from myst_nb.ext.glue import crossref
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
@@ -102,6 +104,15 @@ def visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> No
     raise nodes.SkipNode
 
 
+def format_glued(text: str, spec: str) -> str:
+    """Return a glued value as its page asks for it; words, such as `'unknown'`, stay words.
+
+    A run on photographs cannot know the share of a nucleus that nobody has outlined: its notebook
+    then glues a word where another run glues a number.
+    """
+    return format_plain_text(text, "s" if text[:1] in "'\"" else spec)
+
+
 def note_glued_notebooks(app: Sphinx, docname: str, source: list[str]) -> None:
     """Make a page depend on the notebooks whose numbers it shows.
 
@@ -124,6 +135,7 @@ def read_docstring(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the formulas' writer and the glue dependencies."""
+    crossref.format_plain_text = format_glued
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
     app.connect("source-read", note_glued_notebooks)

@@ -1,0 +1,237 @@
+"""Measure HematoVision against the usual ways, side by side in one run, and print the ratios.
+
+    python scripts/bench.py [--model runs/demo/model.keras] [--json results/bench.json]
+
+(a) image files to labels: `hv predict`'s way, Keras `predict` in batches, and loading and
+    predicting one image at a time; (b) the start of the command; (c) phase 1 on cached features
+    against fitting with the backbone frozen; (d) augmentation by Keras layers against
+    ImageDataGenerator. Without --model an untrained one is made: the speed is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from hv_utils.export import export_model
+from hv_utils.labels import CLASSES
+from hv_utils.model import build_model, load_model, save_model
+from hv_utils.onnx_model import cores
+from hv_utils.predict import open_classifier, predict_rows
+from hv_utils.preprocessing import (
+    augmentation_layers,
+    batches,
+    image_data_generator,
+    load_images,
+)
+from hv_utils.runs import dump_json, environment, write_text
+from hv_utils.smear import draw_photo
+from hv_utils.training import train_head
+
+REPEATS = 3
+FILES = 96
+
+
+def draw_files(folder: Path, count: int = FILES) -> pd.DataFrame:
+    """Draw photos, save them as 320x240 JPEG as the data set does, and return an image table."""
+    rows = []
+    for number in range(count):
+        label = CLASSES[number % len(CLASSES)]
+        photo = draw_photo(label, rng=np.random.default_rng(number))
+        path = folder / f"{number:03d}.jpeg"
+        Image.fromarray(photo.image).resize((320, 240)).save(path, quality=95)
+        rows.append({"path": str(path), "label": label})
+    return pd.DataFrame(rows)
+
+
+def seconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """Return the median wall time of `work`, in seconds."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict[str, float]:
+    """(a) Images per second from file to label, each way after a warm-up."""
+    import keras
+
+    classify, meta = open_classifier(onnx_path)
+    model, _ = load_model(keras_path)
+    size = tuple(meta["size"])
+    options = {"classes": meta["classes"], "size": size, "workers": meta["workers"]}
+
+    def ours() -> None:
+        list(predict_rows([Path(file) for file in files], classify, batch_size=4, **options))
+
+    def in_batches() -> None:
+        model.predict(batches(files, size=size, batch_size=32), verbose=0)
+
+    few = files[:24]
+
+    def one_by_one() -> None:
+        for file in few:
+            image = keras.utils.img_to_array(keras.utils.load_img(file, target_size=size))
+            model.predict(image[None], verbose=0)
+
+    for work in (ours, in_batches, one_by_one):
+        work()
+    rates = {
+        "hv_predict": len(files) / seconds(ours),
+        "keras_batches": len(files) / seconds(in_batches),
+        "keras_one_by_one": len(few) / seconds(one_by_one),
+    }
+    return {
+        **{f"{name}_images_per_s": rate for name, rate in rates.items()},
+        "ratio_batches": rates["hv_predict"] / rates["keras_batches"],
+        "ratio_one_by_one": rates["hv_predict"] / rates["keras_one_by_one"],
+    }
+
+
+def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, float]:
+    """(b) Wall time of a whole `hv predict FILE`, process start included."""
+
+    def command(model: Path) -> Callable[[], Any]:
+        words = [sys.executable, "-m", "hv_utils.cli", "predict", file, "--model", str(model)]
+        environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        return lambda: subprocess.run(words, check=True, capture_output=True, env=environ)
+
+    ours, keras = seconds(command(onnx_path), 5), seconds(command(keras_path), 1)
+    return {"hv_predict_s": ours, "with_keras_s": keras, "ratio": keras / ours}
+
+
+def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
+    """(c) The same epochs of the head: features computed once, or the frozen backbone each time."""
+    train, val = table.iloc[:64], table.iloc[64:80]
+
+    def cached() -> None:
+        model = build_model(len(CLASSES), weights="lite0")
+        settings = {"classes": list(CLASSES), "epochs": epochs, "patience": epochs}
+        with redirect_stdout(io.StringIO()):
+            train_head(model, train, val, calibration_images=0, **settings)
+
+    def frozen() -> None:
+        model = build_model(len(CLASSES), weights="lite0")
+        for layer in model.layers[:-5]:
+            layer.trainable = False
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        parts = [
+            batches(list(part["path"]), [CLASSES.index(label) for label in part["label"]])
+            for part in (train, val)
+        ]
+        model.fit(parts[0], validation_data=parts[1], epochs=epochs, verbose=0)
+
+    ours, theirs = seconds(cached, 1), seconds(frozen, 1)
+    return {
+        "epochs": epochs,
+        "n_images": len(train),
+        "cached_s": ours,
+        "frozen_s": theirs,
+        "ratio": theirs / ours,
+    }
+
+
+def augmentation(files: list[str]) -> dict[str, float]:
+    """(d) Augmented images per second, 224x224, decoded beforehand, in batches of 32."""
+    import tensorflow as tf
+
+    images = load_images(files).astype(np.float32)
+    layers = augmentation_layers(seed=0)
+    generator = image_data_generator()
+    augment = tf.function(lambda batch: layers(batch, training=True))
+
+    def ours() -> None:
+        dataset = tf.data.Dataset.from_tensor_slices(images).batch(32).map(augment)
+        for batch in dataset.prefetch(2):
+            batch.numpy()
+
+    def theirs() -> None:
+        flow = generator.flow(images, batch_size=32, shuffle=False, seed=0)
+        for index in range(len(flow)):
+            flow[index]
+
+    for work in (ours, theirs):
+        work()
+    rates = [len(images) / seconds(work) for work in (ours, theirs)]
+    return {
+        "layers_images_per_s": rates[0],
+        "generator_images_per_s": rates[1],
+        "ratio": rates[0] / rates[1],
+    }
+
+
+def measure(keras_path: Path | None, *, epochs: int) -> dict[str, Any]:
+    """Run all four comparisons; without a model one is made."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = draw_files(folder)
+        files = list(table["path"])
+        if keras_path is None:
+            keras_path = folder / "model.keras"
+            model = build_model(len(CLASSES), weights="lite0")
+            save_model(model, keras_path, classes=CLASSES)
+        onnx_path = export_model(keras_path, folder / "model.onnx")
+        facts = environment()
+        return {
+            "machine": {**facts["machine"], "cores_used": cores()},
+            "packages": facts["packages"],
+            "onnx_mb": onnx_path.stat().st_size / 1e6,
+            "load_average_before": os.getloadavg()[0],
+            "files_to_labels": files_to_labels(keras_path, onnx_path, files),
+            "start": start_of_command(keras_path, onnx_path, files[0]),
+            "phase_one": phase_one(table, epochs),
+            "augmentation": augmentation(files),
+        }
+
+
+def report(found: dict[str, Any]) -> str:
+    """Return the measurements as lines for a person."""
+    a, b, c, d = (found[x] for x in ("files_to_labels", "start", "phase_one", "augmentation"))
+    machine = found["machine"]
+    return "\n".join(
+        [
+            f"{machine['processor']}, {machine['cores_used']} cores, {machine['system']}",
+            "(a) files to labels, images/s: hv predict "
+            f"{a['hv_predict_images_per_s']:.0f}, Keras in batches "
+            f"{a['keras_batches_images_per_s']:.0f} ({a['ratio_batches']:.1f}x), one by one "
+            f"{a['keras_one_by_one_images_per_s']:.0f} ({a['ratio_one_by_one']:.1f}x)",
+            f"(b) the command's first verdict: {b['hv_predict_s']:.2f} s; with Keras "
+            f"{b['with_keras_s']:.1f} s ({b['ratio']:.1f}x)",
+            f"(c) phase 1, {c['epochs']} epochs of {c['n_images']} images: {c['cached_s']:.1f} s; "
+            f"backbone frozen {c['frozen_s']:.1f} s ({c['ratio']:.1f}x)",
+            f"(d) augmentation, images/s: layers {d['layers_images_per_s']:.0f}, "
+            f"ImageDataGenerator {d['generator_images_per_s']:.0f} ({d['ratio']:.1f}x)",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a trained model.keras")
+    parser.add_argument("--epochs", type=int, default=20, help="of phase 1 (default 20)")
+    parser.add_argument("--json", type=Path, help="write the numbers there, too")
+    options = parser.parse_args()
+    found = measure(options.model, epochs=options.epochs)
+    print(report(found))
+    if options.json:
+        write_text(options.json, dump_json(found))
+
+
+if __name__ == "__main__":
+    main()
