@@ -185,8 +185,8 @@ def _compare(
     inside = cv2.erode(frame.astype(np.uint8), kernel, borderValue=1).astype(bool)
     near = cv2.dilate(frame.astype(np.uint8), kernel).astype(bool)
     shown = not_fill(second)
-    unexplained = np.count_nonzero(shown & ~near) / max(1, np.count_nonzero(shown))
-    overlap = np.count_nonzero(frame) / frame.size
+    unexplained = float(np.count_nonzero(shown & ~near) / max(1, np.count_nonzero(shown)))
+    overlap = float(np.count_nonzero(frame) / frame.size)
     # No allowance for black in `second`: a photo that reaches into its fill is the wrong photo.
     return correlation(laid[inside], second[inside]), overlap, unexplained
 

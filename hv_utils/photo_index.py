@@ -1,15 +1,13 @@
-"""The photos of a data set, searchable by what they show, and the pairs that overlap."""
+"""The photos of a data set, searchable by what they show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from hv_utils import local_features as local
 from hv_utils.errors import HematoVisionError
@@ -25,9 +23,6 @@ CANDIDATES = 3
 
 LEAST_CORRELATION = 0.8
 STRETCH = (0.5, 2.0)
-
-OVERLAP_CANDIDATES = 8
-OVERLAP_NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
@@ -136,61 +131,9 @@ class PhotoIndex:
         return local.fit(photo.grey, grey, local.match(photo.features[side % 2], features))
 
 
-def overlaps(index: PhotoIndex, *, workers: int) -> pd.DataFrame:
-    """Find the pairs of photos that show, in part or whole, the same field.
-
-    Parameters
-    ----------
-    index : PhotoIndex
-        The photos.
-    workers : int
-        Threads.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per pair: `photo` and `other` (names, `photo` the smaller), `shared` (share of the
-        frame of `other` that `photo` covers), `correlation`, `inliers`, and the affine map
-        `a00` … `a12` from `photo` to `other`, both at 320x240.
-    """
-    with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(lambda k: _overlaps_of(index, k), range(len(index.photos)))
-        pairs = {pair: fit for fits in found for pair, fit in fits.items()}
-    rows = []
-    for (first, second), fit in sorted(pairs.items()):
-        rows.append(
-            {
-                "photo": index.photos[first].name,
-                "other": index.photos[second].name,
-                "shared": round(float(fit.overlap), 3),
-                "correlation": round(fit.correlation, 3),
-                "inliers": fit.inliers,
-                **affine_columns(fit.affine),
-            }
-        )
-    columns = ["photo", "other", "shared", "correlation", "inliers", *AFFINE]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def affine_columns(affine: np.ndarray) -> dict[str, float]:
     """Return an affine map, shape (2, 3), as columns, rounded to far less than a pixel."""
     return {key: round(float(value), 4) for key, value in zip(AFFINE, affine.ravel(), strict=True)}
-
-
-def _overlaps_of(index: PhotoIndex, number: int) -> dict[tuple[int, int], local.Fit]:
-    photo = index.photos[number]
-    sides, _ = index.sides_like(photo.features[0], neighbours=OVERLAP_NEIGHBOURS, besides=number)
-    pairs = {}
-    for side in sides[:OVERLAP_CANDIDATES]:
-        other = int(side) // 2
-        pair = (min(number, other), max(number, other))
-        first, second = index.photos[pair[0]], index.photos[pair[1]]
-        # A stage does not mirror what lies on it, but a copied photo may have been.
-        matches = local.match(first.features[side % 2], second.features[0])
-        fit = local.fit(first.grey, second.grey, matches)
-        if fit is not None and credible(fit):
-            pairs[pair] = fit
-    return pairs
 
 
 def credible(fit: local.Fit) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,17 +25,17 @@ from hv_utils import local_features as local
 from hv_utils.archive import SPLIT_FOLDERS, find_folder, fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import IMAGE_SUFFIXES, ImageError
+from hv_utils.overlaps import find_overlaps, group_photos
 from hv_utils.photo_index import (
     CANDIDATES,
     Photo,
     PhotoIndex,
     affine_columns,
     credible,
-    overlaps,
     read_grey,
     read_photo,
 )
-from hv_utils.source_map import AFFINE, BOX, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
+from hv_utils.source_map import AFFINE, BOX, KINDS, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
 
 # The second, patient look is for copies of blurred photos, which have few features.
 LOOKS = (0.04, 0.01)
@@ -63,7 +63,7 @@ def recover_sources(
     pandas.DataFrame
         One row per file, sorted by path: the columns of `source_map.MAP_COLUMNS`, and `reason`,
         which says why a row has no photo ("" where it has one). In `attrs["overlaps"]` the pairs
-        of photos that show the same field (see `photo_index.overlaps`), in `attrs["unreadable"]`
+        of photos that show the same field (see `overlaps.find_overlaps`), in `attrs["unreadable"]`
         the photos that could not be read, with the reason.
 
     Raises
@@ -73,16 +73,17 @@ def recover_sources(
     """
     copies = copy_files(Path(root))
     folder = find_folder(Path(root), "JPEGImages")
+    annotations = folder.parent / "Annotations"
     workers = workers or os.cpu_count() or 1
     with _one_core_a_thread():
         photos, unreadable = read_photos(folder, workers=workers, progress=progress)
         index = PhotoIndex(photos)
-        pairs = overlaps(index, workers=workers)
+        pairs = find_overlaps(index, annotations=annotations, workers=workers)
         groups = group_photos([photo.name for photo in photos], pairs)
         with ThreadPoolExecutor(workers) as pool:
             found = pool.map(lambda path: _recover(path, index, groups), copies.values())
             rows = list(_shown(found, "finding sources", total=len(copies), show=progress))
-    table = _map_of(rows, copies, annotations=folder.parent / "Annotations")
+    table = _map_of(rows, copies, annotations=annotations)
     table.attrs = {"overlaps": pairs, "unreadable": unreadable}
     return table
 
@@ -95,9 +96,8 @@ def _map_of(rows: list[dict], copies: Iterable[str], *, annotations: Path) -> pd
     table = table.reindex(columns=["sha256", *columns, "reason"]).assign(path=list(copies))
     table = carry_boxes(table, annotations=annotations)
     table = table.rename(columns={"cell": "photo", **{name: f"box_{name}" for name in BOX}})
-    kinds = {"photo": "string", "group": "string", "mirrored": "boolean", "inliers": "Int64"}
-    kinds |= dict.fromkeys([*AFFINE, "correlation"], float)
-    return table[[*MAP_COLUMNS, "correlation", "reason"]].astype(kinds)
+    kinds = KINDS | dict.fromkeys([*AFFINE, "correlation"], float)
+    return table[[*MAP_COLUMNS, "reason"]].astype(kinds)
 
 
 def copy_files(root: Path) -> dict[str, Path]:
@@ -167,34 +167,6 @@ def read_photos(
             f"({first}): the archive was unpacked only in part; unpack it again"
         )
     return photos, unreadable
-
-
-def group_photos(names: Sequence[str], pairs: pd.DataFrame) -> dict[str, str]:
-    """Join photos that show the same field, directly or through others.
-
-    Parameters
-    ----------
-    names : sequence of str
-        All photos.
-    pairs : pandas.DataFrame
-        Columns `photo` and `other`.
-
-    Returns
-    -------
-    dict of str to str
-        Photo to group; a group is called by the smallest of its photos.
-    """
-    leader = {name: name for name in names}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    for photo, other in zip(pairs["photo"], pairs["other"], strict=True):
-        first, second = sorted((find(photo), find(other)))
-        leader[second] = first
-    return {name: find(name) for name in names}
 
 
 def recovery_report(table: pd.DataFrame) -> dict:

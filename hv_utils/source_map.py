@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.errors import HematoVisionError
-from hv_utils.runs import REFERENCE_RESULTS, atomic_path, write_text
+from hv_utils.runs import REFERENCE_RESULTS, atomic_path
 from hv_utils.voc import Box, read_boxes
 
 SOURCE_MAP = REFERENCE_RESULTS / "kaggle-sources.csv"
@@ -26,15 +26,17 @@ MAP_COLUMNS = [
     "inliers",
     *(f"box_{name}" for name in BOX),
     "visible",
+    "correlation",
 ]
+KINDS = {"photo": "string", "group": "string", "mirrored": "boolean", "inliers": "Int64"}
 DECIMALS = {"a00": 4, "a01": 4, "a02": 2, "a10": 4, "a11": 4, "a12": 2, "visible": 3}
 LEFT_THE_FRAME = 0.5
 """A copy that shows less than this share of its cell's box no longer shows the cell."""
 PHOTO_SIZE, COPY_SIZE = (480, 640), (240, 320)
 
 
-def write_source_map(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write a source map as CSV, rounded to a hundredth of a pixel.
+def write_map(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a source map as CSV, rounded to what the fit can tell.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ def write_source_map(table: pd.DataFrame, path: str | Path) -> Path:
     Path
         The file.
     """
-    rounded = table[MAP_COLUMNS].round({key: n for key, n in DECIMALS.items() if key in table})
+    rounded = table[MAP_COLUMNS].astype(KINDS).round(DECIMALS)
     with atomic_path(Path(path)) as temporary:
         rounded.to_csv(temporary, index=False, lineterminator="\n")
     return Path(path)
@@ -69,9 +71,8 @@ def read_source_map(path: str | Path = SOURCE_MAP) -> pd.DataFrame:
     HematoVisionError
         Where there is no such file, or it is no source map.
     """
-    kinds = {"photo": "string", "group": "string", "mirrored": "boolean", "inliers": "Int64"}
     try:
-        table = pd.read_csv(path, dtype=kinds)
+        table = pd.read_csv(path, dtype=KINDS)
     except OSError as error:
         raise HematoVisionError(
             f"expected a source map at {path}, but it cannot be read ({error.strerror}): "
@@ -90,15 +91,6 @@ def read_source_map(path: str | Path = SOURCE_MAP) -> pd.DataFrame:
             "it is another table; make a map with `hv data sources`"
         )
     return table
-
-
-def write_map(table: pd.DataFrame, path: Path) -> Path:
-    """Write a recovered map as CSV, rounded to what the fit can tell."""
-    table = table.drop(columns="reason", errors="ignore").copy()
-    table[AFFINE] = table[AFFINE].round(dict.fromkeys(AFFINE, 4) | {"a02": 2, "a12": 2})
-    table["inliers"] = table["inliers"].astype("Int64")
-    table["mirrored"] = table["mirrored"].astype("boolean")
-    return write_text(path, table.to_csv(index=False))
 
 
 def attach_sources(images: pd.DataFrame, source_map: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def seconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict[str, float]:
-    """(a) Images per second from file to label, each way after a warm-up."""
+    """Measure (a): images per second from file to label, each way after a warm-up."""
     import keras
 
     classify, meta = open_classifier(onnx_path)
@@ -104,7 +104,7 @@ def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict
 
 
 def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, float]:
-    """(b) Wall time of a whole `hv predict FILE`, process start included."""
+    """Measure (b): wall time of a whole `hv predict FILE`, process start included."""
 
     def command(model: Path) -> Callable[[], Any]:
         words = [sys.executable, "-m", "hv_utils.cli", "predict", file, "--model", str(model)]
@@ -116,7 +116,7 @@ def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, 
 
 
 def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
-    """(c) The same epochs of the head: features computed once, or the frozen backbone each time."""
+    """Measure (c): the same epochs of the head: features computed once, or the frozen backbone each time."""
     train, val = table.iloc[:64], table.iloc[64:80]
 
     def cached() -> None:
@@ -147,7 +147,7 @@ def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
 
 
 def augmentation(files: list[str]) -> dict[str, float]:
-    """(d) Augmented images per second, 224x224, decoded beforehand, in batches of 32."""
+    """Measure (d): augmented images per second, 224x224, decoded beforehand, in batches of 32."""
     import tensorflow as tf
 
     images = load_images(files).astype(np.float32)

@@ -72,15 +72,14 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
         int(chapter["file"][5:7]): [s["file"] for s in chapter.get("sections", [])]
         for chapter in report["chapters"]
     }
-    first = {number: files[0] for number, files in under.items() if files}
-    assert first == {
-        3: "notebooks/01_data",
-        5: "notebooks/02_preprocessing",
-        6: "notebooks/03_model",
-        7: "notebooks/04_evaluation",
-        8: "notebooks/05_gradcam",
-        9: "notebooks/06_prediction",
-        10: "notebooks/10_claims",
+    assert {number: files for number, files in under.items() if files} == {
+        3: ["notebooks/01_data"],
+        5: ["notebooks/02_preprocessing"],
+        6: ["notebooks/03_model"],
+        7: ["notebooks/04_evaluation", "notebooks/07_leak"],
+        8: ["notebooks/05_gradcam"],
+        9: ["notebooks/06_prediction"],
+        10: ["notebooks/10_claims"],
     }
 
 

@@ -151,9 +151,14 @@ def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
         check_dtype=False,
     )
     whole = target.read_bytes()
-    with pytest.raises(RuntimeError), csv_writer(target, CLASSES) as write:
-        write(rows[0])
-        raise RuntimeError("the disk is full")
+
+    def break_off():
+        with csv_writer(target, CLASSES) as write:
+            write(rows[0])
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert target.read_bytes() == whole
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
 
