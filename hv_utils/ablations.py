@@ -13,38 +13,46 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.calibration import log_loss
+from hv_utils.errors import HematoVisionError
 from hv_utils.heads import HeadTrainer
 from hv_utils.metrics import label_index
 from hv_utils.paired import HeldOut, collect
-from hv_utils.probes import FEATURES, frozen_features, linear_probe
+from hv_utils.probes import FEATURES, linear_probe
 from hv_utils.runs import Run
 from hv_utils.splits import grouped_folds, hold_out
 
 LEAST_CELLS = 3  # of each class: one to score, one to stop by, one to learn from
 
 
-def kept_features(run: Run, table: pd.DataFrame) -> np.ndarray:
-    """Return the features that 07_leak left in the run folder, in the order of `table`.
+def kept_features(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the images whose features 07_leak left in the run folder, and these features.
 
     Parameters
     ----------
     run : Run
     table : DataFrame
-        Image table; an image without kept features has them computed.
+        Image table.
 
     Returns
     -------
-    array, shape (N, 1280), float32
+    rows : DataFrame
+        Those of `table` that have features, N of them, with a new index.
+    features : array, shape (N, 1280), float32
 
     Raises
     ------
     HematoVisionError
-        Where 07_leak has not run.
+        Where 07_leak has not run, or worked on other images.
     """
     with np.load(run.need(FEATURES, made_by="07_leak")) as arrays:
-        weights = str(arrays["weights"])
-        size = [int(side) for side in str(arrays["size"]).split("x")]
-    return frozen_features(run, table, weights=weights, size=size)
+        at = pd.Index(arrays["path"]).get_indexer(table["path"])
+        features = arrays["features"][at[at >= 0]].astype(np.float32)
+    if not len(features):
+        raise HematoVisionError(
+            f"expected features of this run's images in {run.path(FEATURES)}, but it has those of "
+            "others: run notebooks/07_leak.ipynb again"
+        )
+    return table[at >= 0].reset_index(drop=True), features
 
 
 def usable_cells(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:

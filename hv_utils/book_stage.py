@@ -14,11 +14,15 @@ from hv_utils.errors import HematoVisionError
 from hv_utils.runs import PROJECT_ROOT, Run
 
 FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
+SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 
 def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> Path:
     """Fill the folder that the book is built from.
+
+    A teacher's book without solutions is one whose table of contents does not name them: the
+    links to them are then left out of the notebooks.
 
     Files that have not changed keep their time stamps, so that the next build is a short one, and
     files that no longer belong are removed.
@@ -47,8 +51,12 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
     files = {name: (project / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
     for path in files_below(project / "book"):
         files[path.relative_to(project).as_posix()] = path.read_bytes()
+    documents = toc_files(project / "_toc.yml")
     for name in notebook_names(project / "_toc.yml"):
-        files[f"notebooks/{name}.ipynb"] = clean_notebook(run, name, project=project).encode()
+        text = clean_notebook(run, name, project=project)
+        if f"book/solutions/{name}" not in documents:
+            text = SOLUTION_LINK.sub("", text)
+        files[f"notebooks/{name}.ipynb"] = text.encode()
     for path in files_below(run.path("figures")):
         files[f"book/figures/{path.name}"] = path.read_bytes()
     _check_figures(files, run)

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from hv_utils.runs import dump_json, write_text
+from hv_utils.training_steps import rank
 
 if TYPE_CHECKING:
     import keras
@@ -70,3 +73,56 @@ def load_state(
 def clear(folder: str | Path) -> None:
     """Remove the states; called when the finished model has been saved."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class Kept:
+    """The best weights of a training so far, and the state from which it can go on.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Gets the weights of the last epoch where there is a state to go on from.
+    checkpoint : str, Path or None
+        Folder of the states.
+    fingerprint : str
+        See `fingerprint_settings`.
+    before : tuple of float
+        Rank of the model as it comes, which an epoch must surpass to be kept.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        checkpoint: str | Path | None,
+        fingerprint: str,
+        before: tuple[float, float],
+    ) -> None:
+        self.model = model
+        self.state = {"folder": checkpoint, "fingerprint": fingerprint}
+        self.epoch, self.rank, self.weights = 0, before, model.get_weights()
+        best = load_state(checkpoint, "best", model, fingerprint=fingerprint) or []
+        if best:
+            self.epoch, self.rank, self.weights = len(best), rank(best[-1]), model.get_weights()
+        self.rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or best
+        if self.rows:
+            print(f"fine-tuning goes on after epoch {len(self.rows)}", flush=True)
+
+    def add(self, row: dict) -> None:
+        """Take in an epoch that the model has just finished."""
+        self.rows.append(row)
+        if rank(row) > self.rank:
+            self.epoch, self.rank, self.weights = (
+                row["epoch"],
+                rank(row),
+                self.model.get_weights(),
+            )
+            save_state(name="best", model=self.model, rows=self.rows, **self.state)
+        save_state(name="last", model=self.model, rows=self.rows, **self.state)
+
+    def finish(self) -> pd.DataFrame:
+        """Give the model its best weights, and return the history."""
+        self.model.set_weights(self.weights)
+        self.model.trainable = True
+        for row in self.rows:
+            row["best"] = row["epoch"] == self.epoch
+        return pd.DataFrame(self.rows)

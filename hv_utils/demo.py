@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from hv_utils import drawing, labels, nucleus, smear, white_cell
+from hv_utils.errors import HematoVisionError
 from hv_utils.labels import CLASSES
 from hv_utils.smear import Photo, draw_photo
 from hv_utils.voc import write_boxes
@@ -21,6 +24,8 @@ COPY_SIZE = (240, 320)
 JPEG_QUALITY = 95
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 128, 255
 DOUBTFUL = ("blank", "several", "blank", "several")
+LEAST_PHOTOS = 4
+"""Photos that a class must have: two to test on, and two to train and validate on."""
 
 
 def make_demo(
@@ -43,10 +48,11 @@ def make_demo(
     Parameters
     ----------
     root : Path
-        The folder to make. One that was made with the same arguments is left as it is.
+        The folder to make. One that was made with the same arguments by the same code is left as
+        it is; another demo is replaced.
     seed : int
     photos : mapping of str to int, optional
-        Photos to draw of each class, at least 4; default `PHOTOS`.
+        Photos to draw of each class, at least `LEAST_PHOTOS`; default `PHOTOS`.
     copies_train, copies_test : int
         Augmented copies of each class in TRAIN and in TEST.
     test_fraction : float
@@ -58,9 +64,18 @@ def make_demo(
     -------
     Path
         `root`, with `dataset-master`, `dataset2-master` and `truth`, written whole.
+
+    Raises
+    ------
+    HematoVisionError
+        For too few photos or copies, a class that cannot be drawn, or a `root` that holds
+        something other than a demo.
     """
-    photos = dict(photos or PHOTOS)
+    root, photos = Path(root), dict(photos or PHOTOS)
+    _check_sizes(photos, copies_train, copies_test)
+    _refuse_foreign_folder(root)
     settings = {
+        "drawn_by": _code_fingerprint(),
         "seed": seed,
         "photos": photos,
         "copies": [copies_train, copies_test],
@@ -90,6 +105,34 @@ def make_demo(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return root
+
+
+def _check_sizes(photos: Mapping[str, int], *copies: int) -> None:
+    few = [f"{label}: {count}" for label, count in photos.items() if count < LEAST_PHOTOS]
+    if few or min(copies) < 1:
+        came = ", ".join(few) or f"{min(copies)} copies"
+        raise HematoVisionError(
+            f"expected at least {LEAST_PHOTOS} photos and one copy of every class, but got {came}: "
+            "fewer leave a split without a cell; raise demo_photos, copies_train or copies_test"
+        )
+
+
+def _refuse_foreign_folder(root: Path) -> None:
+    """Refuse to replace what is no demo: the old folder is deleted."""
+    if root.exists() and not (root / "truth" / "settings.json").exists():
+        if root.is_dir() and not any(root.iterdir()):
+            return
+        raise HematoVisionError(
+            f"expected a new folder or an earlier demo at {root}, but it holds something else: "
+            "it would be deleted; choose another folder or move it away"
+        )
+
+
+def _code_fingerprint() -> str:
+    """Return a SHA-256 of the modules that draw, so that a change in them draws anew."""
+    modules = (labels, drawing, nucleus, white_cell, smear)
+    sources = [Path(file).read_bytes() for file in (*(m.__file__ for m in modules), __file__)]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def _rows_of_labels(photos: Mapping[str, int], rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -133,7 +176,8 @@ def _draw_originals(
     second = root / "dataset2-master" / "dataset2-master"
     second.mkdir(parents=True)
     for folder in (base, second):
-        table.to_csv(folder / "labels.csv", index=False)
+        # The real file ends its lines in the Windows way; a loader has to cope with that.
+        table.to_csv(folder / "labels.csv", index=False, lineterminator="\r\n")
     return usable
 
 

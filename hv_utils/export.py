@@ -7,9 +7,12 @@ the decoder, weights stored in half the space, the head's weights beside it for 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +147,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     plain = fold_normalization(model)
     outputs = [plain.get_layer(name).output for name in (LOGITS_LAYER, FEATURE_MAP_LAYER)]
     exported = keras.Model(plain.input, outputs)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # Keras's own shims for NumPy, nothing to act upon
         exported(np.zeros((1, *model.input_shape[1:]), np.float32))  # it exports only what was used
         path = Path(folder) / "model.onnx"
@@ -153,6 +156,20 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     _rename(proto, model.input_shape[1:3])
     onnx.checker.check_model(proto)
     return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what TensorFlow's C++ code logs: remarks on graph optimisers, not to be switched off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def fold_normalization(model: keras.Model) -> keras.Model:

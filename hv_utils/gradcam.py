@@ -1,15 +1,12 @@
-"""Heat maps of what a verdict rests on: compute, normalise, lay over, score.
+"""Heat maps of what a verdict rests on: compute, normalise, lay over.
 
 Grad-CAM weighs the channels of a feature map by the gradient of a class's logit (Selvaraju et al.,
-ICCV 2017). The score is the energy-based pointing game: which share of the map falls on the target
-(Wang et al., CVPR Workshops 2020), beside the peak's position (Zhang et al., IJCV 2018). Nothing
-here changes what it is given.
+ICCV 2017). How the maps are scored is `gradcam_scores`. Nothing here changes what it is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
 FEATURE_MAP_LAYER = "top_activation"
 LOGITS_LAYER = "logits"
-NUCLEUS_FROM, CELL_FROM = 192, 64  # grey levels of a truth mask: 128 cytoplasm, 255 nucleus
 
 
 def grad_cam(
@@ -125,122 +121,6 @@ def overlay(image: np.ndarray, heat_map: np.ndarray, alpha: float = 0.6) -> np.n
     colours = colormaps["inferno"](heat)[:, :, :3] * 255
     opacity = alpha * heat[:, :, None]
     return np.round(image * (1 - opacity) + colours * opacity).astype(np.uint8)
-
-
-def energy_inside(heat_map: np.ndarray, mask: np.ndarray) -> float:
-    """Return the share of a heat map that falls on a target.
-
-    Parameters
-    ----------
-    heat_map : numpy.ndarray
-        Shape (h, w), at least 0, not normalised; enlarged to the mask where their sizes differ.
-    mask : numpy.ndarray
-        Shape (height, width), bool, True on the target.
-
-    Returns
-    -------
-    float
-        0 to 1; NaN for a map that is zero everywhere.
-    """
-    heat = _on_grid_of(mask, heat_map)
-    total = heat.sum(dtype=np.float64)
-    return float(heat[mask].sum(dtype=np.float64) / total) if total > 0 else float("nan")
-
-
-def peak_inside(heat_map: np.ndarray, mask: np.ndarray) -> bool:
-    """Return whether the hottest point falls on a target; False for a flat map.
-
-    Parameters as in `energy_inside`.
-    """
-    heat = _on_grid_of(mask, heat_map)
-    if not heat.max() > heat.min():
-        return False
-    return bool(mask[np.unravel_index(np.argmax(heat), heat.shape)])
-
-
-def _on_grid_of(mask: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
-    if np.ndim(heat_map) != 2 or np.ndim(mask) != 2:
-        raise HematoVisionError(
-            f"expected one heat map and one mask of two dimensions each, but got shapes "
-            f"{np.shape(heat_map)} and {np.shape(mask)}: pass them one by one"
-        )
-    same = np.shape(heat_map) == np.shape(mask)
-    return np.asarray(heat_map) if same else enlarge(heat_map, mask.shape)
-
-
-def score_map(heat_map: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Score one heat map against several targets.
-
-    Parameters
-    ----------
-    heat_map : numpy.ndarray
-        Shape (h, w), at least 0.
-    targets : mapping of str to numpy.ndarray
-        Bool masks of shape (height, width) by name, such as `nucleus`, `cell`, `box`.
-
-    Returns
-    -------
-    dict of str to float
-        For each target `energy_<name>`, `area_<name>` (share of the image that it takes: what an
-        even map would score) and `peak_<name>` (0 or 1). NaN for an empty target.
-    """
-    scores: dict[str, float] = {}
-    for name, mask in targets.items():
-        found = bool(mask.any())
-        scores[f"energy_{name}"] = energy_inside(heat_map, mask) if found else float("nan")
-        scores[f"area_{name}"] = float(mask.mean()) if found else float("nan")
-        scores[f"peak_{name}"] = float(peak_inside(heat_map, mask)) if found else float("nan")
-    return scores
-
-
-def random_map(
-    shape: tuple[int, int], rng: np.random.Generator, *, grid: tuple[int, int] = (7, 7)
-) -> np.ndarray:
-    """Return a random smooth map: the yardstick of a method that knows nothing.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (height, width).
-    rng : numpy.random.Generator
-    grid : tuple of int
-        Points that are drawn, as many as a feature map has; between them it is interpolated.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of `shape`, dtype float32, at least 0.
-    """
-    drawn = np.maximum(rng.normal(size=grid), 0) + 1e-6  # like a Grad-CAM map after its ReLU
-    return enlarge(drawn, shape)
-
-
-def read_mask(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a truth mask of the demo (grey: 0 background, 128 cytoplasm, 255 nucleus).
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        `nucleus` and `cell` (nucleus and cytoplasm), bool, shape (height, width).
-
-    Raises
-    ------
-    HematoVisionError
-        Where the file is missing or no image.
-    """
-    from hv_utils.images import read_image
-
-    grey = read_image(path)[:, :, 0]
-    return {"nucleus": grey >= NUCLEUS_FROM, "cell": grey >= CELL_FROM}
-
-
-def box_mask(
-    shape: tuple[int, int], xmin: float, ymin: float, xmax: float, ymax: float
-) -> np.ndarray:
-    """Return a mask of `shape` (height, width) that is True inside a box of pixel coordinates."""
-    height, width = shape
-    y, x = np.arange(height)[:, None] + 0.5, np.arange(width)[None, :] + 0.5
-    return (x >= xmin) & (x < xmax) & (y >= ymin) & (y < ymax)
 
 
 def shuffle_weights(model: keras.Model, from_block: str, *, seed: int = 0) -> keras.Model:

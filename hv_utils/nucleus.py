@@ -10,11 +10,11 @@ import numpy as np
 
 from hv_utils.drawing import arc, capsule, ellipse, smooth_noise, union
 
-LOBES = {"eosinophil": ((1, 2, 3), (0.06, 0.78, 0.16)), "neutrophil": ((2, 3, 4, 5), None)}
-"""Numbers of lobes with their chances; None: `NEUTROPHIL_LOBES`."""
-
-NEUTROPHIL_LOBES = (0.22, 0.42, 0.28, 0.08)
-"""Chances of two to five lobes among segmented neutrophils: three are commonest."""
+LOBES = {
+    "eosinophil": {1: 0.06, 2: 0.78, 3: 0.16},
+    "neutrophil": {2: 0.22, 3: 0.42, 4: 0.28, 5: 0.08},
+}
+"""Numbers of lobes with their chances; among neutrophils, of the segmented ones."""
 
 BAND_SHARE = 0.10
 """Share of neutrophils drawn with an unsegmented nucleus: the look-alike of a monocyte."""
@@ -72,12 +72,17 @@ def fit(
     numpy.ndarray
         Signed distance of the fitted nucleus, inside the cell everywhere.
     """
-    # A nucleus that meets the edge of its cell yields to it in a round, not in a corner.
-    nucleus = -union(-nucleus, -cell - np.float32(margin), 4 * margin + 4)
-    inside = nucleus[cell < 0]
-    wanted = min(int(ratio * inside.size), inside.size - 1)
-    level = np.partition(inside, wanted)[wanted]
-    return nucleus - np.float32(min(level, tolerance))
+    in_cell = cell < 0
+    wanted = min(int(ratio * in_cell.sum()), in_cell.sum() - 1)
+    level, fitted = 0.0, nucleus
+    for _ in range(3):  # what is cut off at the cell's edge is made good elsewhere
+        level += float(np.partition(fitted[in_cell], wanted)[wanted])
+        moved = nucleus - np.float32(min(level, tolerance))
+        # A nucleus that meets the edge of its cell yields to it in a round, not in a corner.
+        fitted = -union(-moved, -cell - np.float32(margin), 4 * margin + 4)
+        if level >= tolerance:
+            break
+    return fitted
 
 
 def _lobed(x, y, *, radius, ratio, lobes, span, stretch, neck, rng):
@@ -86,7 +91,8 @@ def _lobed(x, y, *, radius, ratio, lobes, span, stretch, neck, rng):
     sizes = radius * np.sqrt(ratio * shares / shares.sum()) * 0.97
     bend = radius * span
     gap = radius * rng.uniform(0.01, 0.09, lobes)
-    angles = np.cumsum((sizes + np.roll(sizes, 1)) * np.sqrt(stretch) * 0.92 + gap) / bend
+    apart = (sizes + np.roll(sizes, 1)) * np.sqrt(stretch) * 0.92 + gap
+    angles = np.cumsum(2 * np.arcsin(np.minimum(apart / (2 * bend), 0.97)))
     # Lobes that would run into the first one again are crowded together instead.
     angles *= min(1, 5.6 * (lobes - 1) / lobes / max(angles[-1] - angles[0], 1e-6))
     angles += rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.06, lobes)
@@ -113,8 +119,12 @@ def _lobed(x, y, *, radius, ratio, lobes, span, stretch, neck, rng):
     return shape
 
 
+def _count_of_lobes(label: str, rng) -> int:
+    return rng.choice(list(LOBES[label]), p=list(LOBES[label].values()))
+
+
 def _eosinophil(x, y, *, radius, ratio, rng):
-    lobes = rng.choice(LOBES["eosinophil"][0], p=LOBES["eosinophil"][1])
+    lobes = _count_of_lobes("eosinophil", rng)
     if lobes == 1:  # a lobe seen end on, or not yet divided
         return _band(x, y, radius=radius, ratio=ratio, rng=rng)
     return _lobed(
@@ -138,7 +148,7 @@ def _neutrophil(x, y, *, radius, ratio, rng):
         y,
         radius=radius,
         ratio=ratio,
-        lobes=rng.choice(LOBES["neutrophil"][0], p=NEUTROPHIL_LOBES),
+        lobes=_count_of_lobes("neutrophil", rng),
         span=rng.uniform(0.40, 0.56),
         stretch=rng.uniform(1.25, 1.8),
         neck=rng.choice([rng.uniform(0.02, 0.04), rng.uniform(0.06, 0.12)], p=[0.75, 0.25]),

@@ -142,10 +142,12 @@ def group_photos(names: Sequence[str], pairs: pd.DataFrame) -> dict[str, str]:
     return {name: find(name) for name in names}
 
 
-def write_overlaps(pairs: pd.DataFrame, path: str | Path) -> Path:
-    """Write the table of `find_overlaps` as CSV, whole or not at all."""
+def write_overlaps(pairs: pd.DataFrame | list[dict], path: str | Path) -> Path:
+    """Write the table of `find_overlaps`, or its rows, as CSV, whole or not at all."""
     with atomic_path(Path(path)) as temporary:
-        pairs.to_csv(temporary, index=False, lineterminator="\n")
+        pd.DataFrame(pairs, columns=OVERLAP_COLUMNS).to_csv(
+            temporary, index=False, lineterminator="\n"
+        )
     return Path(path)
 
 

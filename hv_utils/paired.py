@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from hv_utils.claims import CONFIRMED, REFUTED, UNDECIDED
 from hv_utils.errors import HematoVisionError
 from hv_utils.intervals import scores_from_confusion
 from hv_utils.metrics import label_index
@@ -24,8 +25,8 @@ GAIN_RULE = (
 )
 STABLE_RULE = (
     "confirmed if the upper end of the interval of the spread over seeds and the largest drop "
-    "between epochs both stay within the tolerance, not confirmed if the lower end or the drop "
-    "exceeds it, else undecided"
+    "between epochs both stay within the tolerance, not confirmed if the lower end exceeds it or "
+    "the drop exceeds it twice over, else undecided"
 )
 
 
@@ -212,8 +213,8 @@ def _named(
 def gain_verdict(low: float, high: float) -> str:
     """Judge a difference by its interval: see `GAIN_RULE`."""
     if low > 0:
-        return "confirmed"
-    return "not confirmed" if high < 0 else "undecided"
+        return CONFIRMED
+    return REFUTED if high < 0 else UNDECIDED
 
 
 def seed_spread(values: Sequence[float], *, level: float = 0.95) -> dict[str, float]:
@@ -250,10 +251,10 @@ def stable_verdict(spread: Mapping[str, float], drop: float, *, tolerance: float
     spread : mapping
         What `seed_spread` gives.
     drop : float
-        What `ablations.largest_drop` gives; NaN, where it is not known, decides nothing.
+        What `ablations.largest_drop` gives; where it is not known (NaN) nothing is confirmed.
     tolerance : float
         Macro-F1 that may pass for noise.
     """
-    if spread["low"] > tolerance or drop > tolerance:
-        return "not confirmed"
-    return "confirmed" if spread["high"] <= tolerance and not np.isnan(drop) else "undecided"
+    if spread["low"] > tolerance or drop > 2 * tolerance:
+        return REFUTED
+    return CONFIRMED if spread["high"] <= tolerance and drop <= tolerance else UNDECIDED

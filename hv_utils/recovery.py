@@ -62,9 +62,9 @@ def recover_sources(
     -------
     pandas.DataFrame
         One row per file, sorted by path: the columns of `source_map.MAP_COLUMNS`, and `reason`,
-        which says why a row has no photo ("" where it has one). In `attrs["overlaps"]` the pairs
-        of photos that show the same field (see `overlaps.find_overlaps`), in `attrs["unreadable"]`
-        the photos that could not be read, with the reason.
+        which says why a row has no photo ("" where it has one). In `attrs["overlaps"]` the rows
+        of `overlaps.find_overlaps`, the pairs of photos that show the same field; in
+        `attrs["unreadable"]` the photos that could not be read, with the reason.
 
     Raises
     ------
@@ -84,6 +84,8 @@ def recover_sources(
             found = pool.map(lambda path: _recover(path, index, groups), copies.values())
             rows = list(_shown(found, "finding sources", total=len(copies), show=progress))
     table = _map_of(rows, copies, annotations=annotations)
+    # Plain values: pandas compares attributes by `==` where tables meet.
+    pairs = pairs.astype(object).where(pairs.notna(), None).to_dict("records")
     table.attrs = {"overlaps": pairs, "unreadable": unreadable}
     return table
 
@@ -228,7 +230,7 @@ def _recover(path: Path, index: PhotoIndex, groups: dict[str, str]) -> dict:
             and credible(fit)
             and fit.unexplained <= LARGEST_UNEXPLAINED
         ]
-        fits.sort(key=lambda pair: -pair[0].correlation)
+        fits.sort(key=lambda pair: (-pair[0].correlation, pair[1]))
         if not fits:
             continue
         (fit, name), others = fits[0], fits[1:]

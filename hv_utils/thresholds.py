@@ -26,7 +26,7 @@ class Threshold:
     target : float
         The accuracy that was asked for.
     reached : bool
-        Whether `accuracy` is at least `target`.
+        Whether `accuracy` is at least `target` on enough images to say so.
     """
 
     unsure_below: float
@@ -77,11 +77,12 @@ def choose_threshold(
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
     right = (np.asarray(pred_probs).argmax(axis=1) == labels)[order]
-    accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
+    answered = np.arange(1, len(right) + 1)
+    accuracy = np.cumsum(right) / answered
     # A threshold answers all images of equal confidence or none of them.
     possible = np.append(ranked[1:] < ranked[:-1], True)
-    possible[: min(min_answered, len(right)) - 1] = False
-    reaching = np.flatnonzero(possible & (accuracy >= target))
+    enough = answered >= min(min_answered, len(right))
+    reaching = np.flatnonzero(possible & enough & (accuracy >= target))
     if len(reaching):
         last = int(reaching[-1])
     else:
@@ -95,5 +96,5 @@ def choose_threshold(
         coverage=(last + 1) / len(right),
         accuracy=float(accuracy[last]),
         target=target,
-        reached=bool(accuracy[last] >= target),
+        reached=bool(len(reaching)),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hv_utils.checkpoints import fingerprint_settings, load_state, save_state
+from hv_utils.checkpoints import Kept, fingerprint_settings, load_state, save_state
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import (
     FEATURE_LAYER,
@@ -25,6 +25,7 @@ from hv_utils.training_steps import (
     cosine_schedule,
     history_row,
     images_of_epoch,
+    judge,
     print_row,
     rank,
 )
@@ -136,7 +137,7 @@ def _fit_head(
         start = time.monotonic()
         result = head.fit(*train, batch_size=batch_size, class_weight=weights, verbose=0)
         probs = keras.ops.convert_to_numpy(head(val[0], training=False))
-        rows.append(history_row("head", epoch, result.history, val[1], probs, start))
+        rows.append(history_row("head", epoch, result.history, judge(probs, val[1]), start))
         if best is None or rows[-1]["val_loss"] < best["val_loss"]:
             best, kept = rows[-1], head.get_weights()
         elif epoch - best["epoch"] >= patience:
@@ -170,7 +171,7 @@ def fine_tune(
 
     The learning rate climbs to its peak in the first tenth of the steps and falls to zero along a
     cosine. The epoch with the highest validation macro-F1 is kept (of equals, that with the lower
-    validation loss).
+    validation loss); where none is better than the head alone, the model stays as it was.
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ def fine_tune(
     Returns
     -------
     pandas.DataFrame
-        History as from `train_head`, with `phase` "fine-tuning" and the column `learning_rate`.
+        History as from `train_head`, with `phase` "fine-tuning" and the column `learning_rate`;
+        `best` is nowhere True where no epoch was better than the head alone.
     """
     settings = {
         "from": from_block,
@@ -212,28 +214,26 @@ def fine_tune(
         "seed": seed,
     }
     fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
-    y_train, y_val = (encode_labels(table["label"], classes) for table in (train, val))
-    paths = train["path"].to_numpy()
+    y_val = encode_labels(val["label"], classes)
+    y_train = encode_labels(train["label"], classes)
     weights = class_weights(y_train) if class_weight else None
-    unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
-    count = min(images_per_epoch or len(paths), len(paths))
+    count = min(images_per_epoch or len(train), len(train))
     steps = -(-count // batch_size)
-    kept = model.get_weights()
-    rows = load_state(checkpoint, "best", model, fingerprint=fingerprint) or []
-    best = max(rows, key=rank, default=None)
-    if best is not None:
-        kept = model.get_weights()
-        rows = load_state(checkpoint, "last", model, fingerprint=fingerprint) or rows
-        print(f"fine-tuning goes on after epoch {len(rows)}", flush=True)
+
+    def judged() -> dict[str, float]:
+        return judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val)
+
+    kept = Kept(model, checkpoint, fingerprint, rank(judged()))
+    unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
     compile_model(model, cosine_schedule(learning_rate, steps * epochs))
-    model.optimizer.iterations.assign(len(rows) * steps)
-    for epoch in range(len(rows) + 1, epochs + 1):
-        if best is not None and epoch - 1 - best["epoch"] >= patience:
+    model.optimizer.iterations.assign(len(kept.rows) * steps)
+    for epoch in range(len(kept.rows) + 1, epochs + 1):
+        if epoch - 1 - kept.epoch >= patience:
             break
         start = time.monotonic()
-        chosen = images_of_epoch(len(paths), count, epoch, seed)
+        chosen = images_of_epoch(len(train), count, epoch, seed)
         data = batches(
-            paths[chosen],
+            train["path"].to_numpy()[chosen],
             y_train[chosen],
             size=input_size(model),
             batch_size=batch_size,
@@ -241,19 +241,10 @@ def fine_tune(
         )
         result = model.fit(data, class_weight=weights, shuffle=False, verbose=0)
         rate = float(model.optimizer.learning_rate)
-        probs = predict_probs(model, list(val["path"]), batch_size=batch_size)
-        row = history_row("fine-tuning", epoch, result.history, y_val, probs, start)
-        rows.append({**row, "learning_rate": rate})
-        print_row(rows[-1], epochs)
-        if best is None or rank(rows[-1]) > rank(best):
-            best, kept = rows[-1], model.get_weights()
-            save_state(checkpoint, "best", model, rows=rows, fingerprint=fingerprint)
-        save_state(checkpoint, "last", model, rows=rows, fingerprint=fingerprint)
-    model.set_weights(kept)
-    model.trainable = True
-    if best is not None:
-        rows[best["epoch"] - 1]["best"] = True
-    return pd.DataFrame(rows)
+        row = history_row("fine-tuning", epoch, result.history, judged(), start)
+        kept.add({**row, "learning_rate": rate})
+        print_row(row, epochs)
+    return kept.finish()
 
 
 def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = False) -> None:

@@ -43,8 +43,35 @@ def images_of_epoch(total: int, count: int, epoch: int, seed: int) -> np.ndarray
     return np.concatenate(orders)[wanted - passes[0] * total]
 
 
+def judge(probs: np.ndarray, y_val: np.ndarray) -> dict[str, float]:
+    """Score validation images.
+
+    Parameters
+    ----------
+    probs : numpy.ndarray
+        Shape (N, K), predicted probabilities.
+    y_val : numpy.ndarray
+        Shape (N,), int, true classes.
+
+    Returns
+    -------
+    dict of str to float
+        `val_loss`, `val_accuracy`, `val_macro_f1`.
+    """
+    from sklearn.metrics import f1_score
+
+    predicted = probs.argmax(axis=1)
+    labels = range(probs.shape[1])
+    macro_f1 = f1_score(y_val, predicted, labels=labels, average="macro", zero_division=0)
+    return {
+        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
+        "val_accuracy": float((predicted == y_val).mean()),
+        "val_macro_f1": float(macro_f1),
+    }
+
+
 def history_row(
-    phase: str, epoch: int, result: dict, y_val: np.ndarray, probs: np.ndarray, start: float
+    phase: str, epoch: int, result: dict, judged: dict[str, float], start: float
 ) -> dict:
     """Return one row of the history.
 
@@ -54,27 +81,17 @@ def history_row(
     epoch : int
     result : dict
         `loss` and `accuracy` of the epoch, each a list of one, from Keras.
-    y_val : numpy.ndarray
-        Shape (N,), int, classes of the validation images.
-    probs : numpy.ndarray
-        Shape (N, K), their predicted probabilities.
+    judged : dict
+        From `judge`.
     start : float
         `time.monotonic()` when the epoch began.
     """
-    from sklearn.metrics import f1_score
-
-    predicted = probs.argmax(axis=1)
-    k = probs.shape[1]
     return {
         "phase": phase,
         "epoch": epoch,
         "loss": float(result["loss"][0]),
         "accuracy": float(result["accuracy"][0]),
-        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
-        "val_accuracy": float((predicted == y_val).mean()),
-        "val_macro_f1": float(
-            f1_score(y_val, predicted, labels=range(k), average="macro", zero_division=0)
-        ),
+        **judged,
         "seconds": time.monotonic() - start,
         "best": False,
     }

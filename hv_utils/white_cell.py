@@ -42,7 +42,7 @@ class Look:
 
 
 LOOKS = {
-    "eosinophil": Look(density(133, 97, 200), density(214, 174, 180), 0.05, 0.020, 5, 0.03),
+    "eosinophil": Look(density(133, 97, 200), density(213, 179, 189), 0.05, 0.020, 5, 0.03),
     "lymphocyte": Look(density(121, 95, 199), density(152, 160, 205), 0.06, 0.020, 5, 0.02),
     "monocyte": Look(density(148, 118, 210), density(177, 180, 201), 0.08, 0.035, 8, 0.03),
     "neutrophil": Look(density(133, 96, 207), density(213, 186, 202), 0.05, 0.018, 5, 0.03),
@@ -50,7 +50,6 @@ LOOKS = {
 ORANGE_RED = density(202, 128, 121)
 ROSE = density(190, 138, 170)
 LILAC = density(172, 138, 200)
-DEEP_BLUE = density(118, 140, 200)
 
 
 @dataclass(frozen=True)
@@ -195,8 +194,8 @@ def _eosinophil(look, cell, nucleus, *, radius, reactive, rng):
     cover, azure = _nuclear(look, nucleus, chromatin)
     size = rng.uniform(0.36, 0.52) / MICROMETRES_PER_PIXEL / 2 * rng.uniform(1.0, 1.5)
     # Smearing can bare patches, which leaves an eosinophil with few granules.
-    sparse = rng.random() < 0.13
-    keep = rng.uniform(0.08, 0.3) if sparse else rng.uniform(0.85, 1)
+    sparse = rng.random() < 0.15
+    keep = rng.uniform(0.05, 0.25) if sparse else rng.uniform(0.85, 1)
     granules = _discs(cell.shape, rng, spacing=size * rng.uniform(1.8, 2.3), radius=size, keep=keep)
     if rng.random() < 0.25:
         granules *= np.clip(1.1 + 0.5 * smooth_noise(cell.shape, radius * 0.5, rng), 0.1, 1)

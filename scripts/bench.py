@@ -116,7 +116,7 @@ def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, 
 
 
 def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
-    """Measure (c): the same epochs of the head: features computed once, or the frozen backbone each time."""
+    """Measure (c): the head's epochs on cached features, or through the frozen backbone."""
     train, val = table.iloc[:64], table.iloc[64:80]
 
     def cached() -> None:

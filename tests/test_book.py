@@ -253,6 +253,21 @@ class TestStage:
         assert "run_dir = 'runs/one'; x = 'data/a.png'" in text
         assert str(project) not in text
 
+    def test_links_to_solutions_that_are_left_out_are_left_out_too(self, project, tmp_path):
+        run = make_run(project / "runs" / "one", project)
+        path = run.path("notebooks/01_data.ipynb")
+        notebook = json.loads(path.read_text())
+        link = "[Solution](../book/solutions/01_data.md)"
+        notebook["cells"][0]["source"] = f"Exercise. {link}"
+        path.write_text(json.dumps(notebook))
+        staged = tmp_path / "stage" / "notebooks" / "01_data.ipynb"
+        stage(run, tmp_path / "stage", project=project)
+        assert "solutions" not in staged.read_text()
+        toc = project / "_toc.yml"
+        toc.write_text(toc.read_text() + "- file: book/solutions/01_data\n")
+        stage(run, tmp_path / "stage", project=project)
+        assert link in staged.read_text()
+
     def test_a_missing_notebook_is_named(self, project, tmp_path):
         run = make_run(project / "runs" / "one", project)
         run.path("notebooks/01_data.ipynb").unlink()

@@ -1,22 +1,9 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from hv_utils.errors import HematoVisionError
-from hv_utils.gradcam import (
-    box_mask,
-    energy_inside,
-    enlarge,
-    grad_cam,
-    normalise,
-    overlay,
-    peak_inside,
-    random_map,
-    read_mask,
-    score_map,
-    shuffle_weights,
-)
+from hv_utils.gradcam import enlarge, grad_cam, normalise, overlay, shuffle_weights
 from hv_utils.model import build_model
 
 SIZE = (96, 64)
@@ -61,7 +48,6 @@ def test_nothing_is_changed(model, images):
     heat_map = grad_cam(model, images)[0]
     kept = heat_map.copy()
     normalise(heat_map), overlay(images[0], heat_map), enlarge(heat_map, SIZE)
-    score_map(heat_map, {"box": box_mask(SIZE, 0, 0, 10, 10)})
     np.testing.assert_array_equal(images, before)
     np.testing.assert_array_equal(heat_map, kept)
     for old, new in zip(weights, model.get_weights(), strict=True):
@@ -88,41 +74,6 @@ def test_overlay_shows_the_image_where_it_is_cold():
     assert (overlay(image, heat_map, alpha=0.0) == image).all()
 
 
-def test_energy_and_peak():
-    heat_map = np.array([[1.0, 0.0], [0.0, 3.0]])
-    mask = np.array([[False, False], [False, True]])
-    assert energy_inside(heat_map, mask) == pytest.approx(0.75)
-    assert peak_inside(heat_map, mask)
-    assert energy_inside(heat_map, ~mask) == pytest.approx(0.25)
-    assert not peak_inside(heat_map, ~mask)
-    assert np.isnan(energy_inside(np.zeros((2, 2)), mask))
-    assert not peak_inside(np.ones((2, 2)), mask)
-    with pytest.raises(HematoVisionError, match="one by one"):
-        energy_inside(heat_map[None], mask)
-
-
-def test_an_even_map_scores_the_area_at_any_resolution():
-    mask = box_mask((240, 320), 40, 30, 120, 90)
-    assert mask.sum() == 80 * 60
-    scores = score_map(np.ones((7, 7)), {"box": mask, "empty": np.zeros_like(mask)})
-    assert scores["energy_box"] == pytest.approx(scores["area_box"], rel=1e-4)
-    assert scores["area_box"] == pytest.approx(1 / 16)
-    assert scores["peak_box"] == 0
-    assert np.isnan([scores[f"{kind}_empty"] for kind in ("energy", "area", "peak")]).all()
-
-
-def test_random_maps_score_the_area_on_average():
-    mask = box_mask((56, 56), 14, 7, 42, 35)
-    rng = np.random.default_rng(0)
-    maps = [random_map((56, 56), rng) for _ in range(400)]
-    assert min(m.min() for m in maps) >= 0
-    energy = np.mean([energy_inside(m, mask) for m in maps])
-    assert energy == pytest.approx(mask.mean(), abs=0.02)
-    assert np.ptp([energy_inside(m, mask) for m in maps]) > 0.1
-    again = random_map((56, 56), np.random.default_rng(0))
-    np.testing.assert_array_equal(again, maps[0])
-
-
 def test_enlarge_keeps_the_place():
     heat_map = np.zeros((7, 7))
     heat_map[2, 5] = 1
@@ -130,17 +81,6 @@ def test_enlarge_keeps_the_place():
     row, column = np.unravel_index(large.argmax(), large.shape)
     assert abs(row - 24.5) <= 1
     assert abs(column - 109.5) <= 1
-
-
-def test_read_mask(tmp_path):
-    grey = np.zeros((20, 30), np.uint8)
-    grey[5:15, 5:25] = 128
-    grey[8:12, 10:15] = 255
-    Image.fromarray(grey).save(tmp_path / "mask.png")
-    mask = read_mask(tmp_path / "mask.png")
-    assert mask["nucleus"].sum() == 4 * 5
-    assert mask["cell"].sum() == 10 * 20
-    assert not (mask["nucleus"] & ~mask["cell"]).any()
 
 
 def test_shuffled_weights_change_the_map_but_not_the_model(model, images):

@@ -141,7 +141,7 @@ def test_repeated_and_overlapping_photos_make_one_group(damaged, demo):
     annotations = photos.parent / "Annotations"
     shutil.copy(annotations / first.replace("jpg", "xml"), annotations / "BloodImage_00900.xml")
     table = recover_sources(root, workers=2, progress=False)
-    pairs = table.attrs["overlaps"].set_index(["photo", "other"])
+    pairs = pd.DataFrame(table.attrs["overlaps"]).set_index(["photo", "other"])
     assert set(pairs.index) == {(first[11:16], "00900"), (second[11:16], "00901")}
     assert pairs.loc[(first[11:16], "00900"), "same_cell"]
     assert pd.isna(pairs.loc[(second[11:16], "00901"), "same_cell"])  # no box, no verdict

@@ -38,6 +38,12 @@ def test_out_of_reach_the_surer_half_is_answered():
     assert found.accuracy == 0.5
 
 
+def test_with_few_images_the_surer_half_is_answered_too():
+    found = choose_threshold(*table(np.linspace(0.9, 0.5, 12), np.arange(12) < 6), target=0.95)
+    assert not found.reached, "six images prove nothing"
+    assert found.coverage == 0.5
+
+
 def test_equal_confidences_are_not_told_apart():
     right = np.r_[np.ones(30, bool), np.zeros(10, bool)]
     found = choose_threshold(*table(np.r_[np.full(25, 0.9), np.full(15, 0.7)], right), target=0.99)

@@ -89,7 +89,7 @@ def test_an_interrupted_fine_tuning_goes_on_where_it_stopped(tables, tmp_path, m
     training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
 
     def power_cut(row, epochs):
-        if row["epoch"] == 3:
+        if row["epoch"] == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "print_row", power_cut)
@@ -125,6 +125,18 @@ def test_fine_tuning_changes_what_lies_above_the_block_and_nothing_below(tables)
     after = [x.get_weights() for x in (low, norm_low, high, norm_high)]
     same = [all(map(np.array_equal, a, b)) for a, b in zip(before, after, strict=True)]
     assert same == [True, True, False, False]
+
+
+def test_a_fine_tuning_that_harms_leaves_the_model_as_it_was(tables):
+    model = new_model()
+    training.train_head(model, *tables, epochs=40, learning_rate=0.05, **QUICK)
+    before = loss(model, tables[1])
+    history = training.fine_tune(
+        model, *tables, from_block="stem", epochs=3, patience=1, learning_rate=1e4, **QUICK
+    )
+    assert len(history) == 1, "patience counts from the start"
+    assert not history["best"].any()
+    assert loss(model, tables[1]) == pytest.approx(before, abs=1e-3)
 
 
 def test_unfreeze(tables):
