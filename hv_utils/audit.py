@@ -208,5 +208,5 @@ def show_cells(photos: pd.DataFrame, images: pd.DataFrame) -> dict[str, str]:
     if "visible" in rows:
         rows = rows.sort_values("visible", ascending=False, kind="stable")
     copies = rows.drop_duplicates("cell").set_index("cell")["path"].to_dict()
-    there = photos[photos["path"].map(lambda path: Path(path).is_file())]
+    there = photos[photos["path"].map(lambda path: Path(path).is_file()).astype(bool)]
     return copies | dict(zip(there["photo"], there["path"], strict=True))

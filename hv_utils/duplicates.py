@@ -106,7 +106,7 @@ def near_duplicates(
         `bits` (the fewest that differ, NaN where hashes found nothing), `overlap` (whether the
         groups hold it).
     """
-    there = photos[photos["path"].map(lambda path: Path(path).is_file())]
+    there = photos[photos["path"].map(lambda path: Path(path).is_file()).astype(bool)]
     there = there.drop_duplicates("photo").sort_values("photo", ignore_index=True)
     columns = ["photos", "paths", "labels", "splits", "bits", "overlap"]
     if there.empty:

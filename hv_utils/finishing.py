@@ -37,10 +37,10 @@ def finish_model(
 ) -> dict[str, Any]:
     """Export a run's model and fit on training and validation images what goes with it.
 
-    Reads `images.csv` and `model.keras`; writes `model.onnx`, `model.onnx.npz` and
-    `model.onnx.json`. The temperature and the threshold of `unsure` come from validation images,
-    the statistics of `not_a_cell` from training images and its threshold from validation images;
-    the test split takes no part.
+    Reads `images.csv`, `model.keras` and, where it is there, `photos.csv`; writes `model.onnx`,
+    `model.onnx.npz` and `model.onnx.json`. The temperature and the threshold of `unsure` come from
+    validation images, the statistics of `not_a_cell` from training images and its threshold from
+    validation images; the test split takes no part.
 
     Parameters
     ----------
@@ -89,7 +89,13 @@ def finish_model(
         model.session, model.classes, model.size, model.head, temperature=temperature
     ).probabilities(logits)
     threshold = choose_threshold(y_val, calibrated, target=target_accuracy)
-    novelty = fit_novelty(features, y_train, val_features, rank=rank)
+    photos = {split: photos_of(run, table, split, max_images) for split in ("train", "val")}
+    novelty = fit_novelty(
+        _joined(model, features, photos["train"]),
+        np.concatenate([y_train, encode_labels(photos["train"]["label"], model.classes)]),
+        _joined(model, val_features, photos["val"]),
+        rank=rank,
+    )
     with np.load(arrays_path(path)) as stored:
         arrays = {**{name: stored[name] for name in stored.files}, **novelty.arrays()}
     facts = {
@@ -100,11 +106,37 @@ def finish_model(
             "not_a_cell_above": novelty.threshold,
         },
         "calibration": {**threshold.facts(), "n_val": len(val)},
-        "novelty": {"n_train": len(train), "rank": novelty.basis.shape[1], "quantile": QUANTILE},
+        "novelty": {
+            "n_train": len(train),
+            "n_photos": sum(map(len, photos.values())),
+            "rank": novelty.basis.shape[1],
+            "quantile": QUANTILE,
+        },
         "agreement": agreement(source, model, list(val["path"][:AGREEMENT_IMAGES])),
     }
     write_companions(path, facts=facts, arrays=arrays)
     return OnnxClassifier.load(path).meta
+
+
+def photos_of(run: Run, table: pd.DataFrame, split: str, count: int) -> pd.DataFrame:
+    """Return the photos, before augmentation, of the cells of a split: `path` and `label`.
+
+    Users bring photos, not copies turned on a black ground; without them in the statistics a good
+    photo would look new. Empty where the run has no photos.csv. At most `count`, 0 for all.
+    """
+    if not run.path("photos.csv").exists():
+        return pd.DataFrame({"path": [], "label": []})
+    photos = run.read_table("photos.csv")
+    cells = set(table.loc[table["split"] == split, "cell"].dropna())
+    chosen = photos[photos["photo"].isin(cells) & photos["label"].isin(set(table["label"]))]
+    chosen = chosen[[Path(path).is_file() for path in chosen["path"]]]
+    return chosen.head(count) if count else chosen
+
+
+def _joined(model: OnnxClassifier, features: np.ndarray, photos: pd.DataFrame) -> np.ndarray:
+    if photos.empty:
+        return features
+    return np.concatenate([features, network_outputs(model, list(photos["path"]))[1]])
 
 
 def network_outputs(model: OnnxClassifier, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:

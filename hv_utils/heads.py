@@ -62,7 +62,7 @@ class HeadTrainer:
         *,
         hidden: int = 128,
         learning_rate: float = 1e-3,
-        batch_size: int = 64,
+        batch_size: int = 32,
     ) -> None:
         import keras
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.probes import fit_predict, out_of_fold
-from hv_utils.splits import grouped_folds, source_groups
+from hv_utils.splits import UNPLACED, grouped_folds, source_groups
 
 SCHEMES = {
     "random": "random split of the images",
@@ -25,13 +25,13 @@ SCHEMES = {
 
 
 def usable_rows(table: pd.DataFrame, *, max_images: int = 0, seed: int = 0) -> pd.DataFrame:
-    """Return the rows of an image table that take part: TRAIN (train and val) and TEST.
+    """Return the rows of an image table that take part, and in which role.
 
     Parameters
     ----------
     table : DataFrame
-        Image table. Rows of `simple` (un-augmented twins of TEST) and `unplaced` (training images
-        whose photo is not known while that of others is) are left out.
+        Image table. Left out are rows of `simple` (un-augmented twins of TEST), and `unplaced` ones
+        whose photo is not known while that of others is.
     max_images : int
         Take about so many, each split and class in proportion and the copies of every cell in
         turn, so that the cells stay; 0 takes all.
@@ -41,10 +41,13 @@ def usable_rows(table: pd.DataFrame, *, max_images: int = 0, seed: int = 0) -> p
     Returns
     -------
     DataFrame
-        A new index; the column `part` is `TRAIN` or `TEST`.
+        A new index; the column `part` is `TRAIN` (train and val), `TEST`, or `ASIDE`: training
+        images set aside because a test image shows the same field. Folds that keep groups whole
+        may use them, a comparison of TRAIN with TEST may not.
     """
-    rows = table[table["split"].isin(["train", "val", "test"])]
-    rows = rows.assign(part=np.where(rows["split"] == "test", "TEST", "TRAIN"))
+    parts = {"train": "TRAIN", "val": "TRAIN", "test": "TEST", UNPLACED: "ASIDE"}
+    rows = table.assign(part=table["split"].map(parts))
+    rows = rows[rows["part"].notna() & ((rows["part"] != "ASIDE") | rows["cell"].notna())]
     if max_images and max_images < len(rows):
         drawn = rows.sample(frac=1, random_state=seed)
         turn = drawn.groupby(source_groups(drawn), dropna=False).cumcount()
@@ -160,12 +163,12 @@ def compare_schemes(
         For each scheme that the images do not allow, why.
     """
     classes = sorted(table["label"].unique())
-    in_train = (table["part"] == "TRAIN").to_numpy()
-    train, test = table[in_train].reset_index(drop=True), table[~in_train]
+    in_train, in_test = ((table["part"] == name).to_numpy() for name in ("TRAIN", "TEST"))
+    train, test = table[in_train].reset_index(drop=True), table[in_test]
     predictions, left_out = {}, {}
     for scheme in schemes:
         if scheme == "test":
-            probs = fit_predict(features[in_train], train["label"], features[~in_train], classes)
+            probs = fit_predict(features[in_train], train["label"], features[in_test], classes)
             predictions[scheme] = prediction_table(test, probs, classes)
             continue
         try:
@@ -208,13 +211,13 @@ def repeated_folds(
     Parameters
     ----------
     table : DataFrame
-        Image table with known cells, TRAIN and TEST alike.
+        Image table with known cells, whatever their part.
     features : array, shape (N, D)
         Its rows.
     n_folds : int
         Folds of each repeat.
     seeds : sequence of int
-        One a repeat.
+        One a repeat; without any, only the columns are returned.
 
     Returns
     -------
@@ -223,11 +226,10 @@ def repeated_folds(
         from a probe that saw no copy of the cell. The rows of every repeat are in the same order.
     """
     classes = sorted(table["label"].unique())
-    parts = []
+    columns = ["path", "label", "cell", "repeat", *(f"prob_{name}" for name in classes)]
+    parts = [pd.DataFrame(columns=columns)]
     for repeat, seed in enumerate(seeds):
         folds = grouped_folds(table, n_folds, seed)
         probs = out_of_fold(features, table["label"], folds, classes)
-        rows = prediction_table(table, probs, classes).drop(columns="predicted")
-        rows.insert(3, "repeat", repeat)
-        parts.append(rows)
-    return pd.concat(parts, ignore_index=True)
+        parts.append(prediction_table(table, probs, classes).assign(repeat=repeat)[columns])
+    return pd.concat(parts[1:] or parts, ignore_index=True)

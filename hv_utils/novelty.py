@@ -4,7 +4,8 @@ The features of the training images are described by one Gaussian for each class
 covariance; what lies far from all of them is new (Lee et al., NeurIPS 2018). The covariance keeps
 its largest directions and one variance for all others (Tipping and Bishop, 1999), so that features
 off the training images' subspace count too (as in ViM: Wang et al., CVPR 2022) and the statistics
-stay small.
+stay small. Features are scaled to length 1 first (as in Sun et al., ICML 2022): what a network has
+not been trained on excites it less, and short features would pass for near ones.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Novelty:
     Attributes
     ----------
     means : numpy.ndarray
-        Shape (K, D), the classes' mean features.
+        Shape (K, D), the classes' mean features, each feature scaled to length 1.
     basis : numpy.ndarray
         Shape (D, r), orthonormal columns: the directions in which features vary within a class.
     variances : numpy.ndarray
@@ -59,7 +60,7 @@ class Novelty:
             Shape (N,), float64: squared Mahalanobis distance divided by D, about 1 for images like
             those of the fit.
         """
-        offsets = np.asarray(features, np.float64)[:, None] - self.means[None]
+        offsets = unit(features)[:, None] - self.means[None]
         along = offsets @ self.basis
         outside = np.maximum((offsets**2).sum(2) - (along**2).sum(2), 0)
         distances = (along**2 / self.variances).sum(2) + outside / self.rest
@@ -91,6 +92,13 @@ class Novelty:
             rest=float(arrays[f"{PREFIX}rest"]),
             threshold=float(arrays[f"{PREFIX}threshold"]),
         )
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Return features (N, D) scaled to length 1, float64."""
+    features = np.asarray(features, np.float64)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(lengths, 1e-12)
 
 
 def fit_novelty(
@@ -126,7 +134,7 @@ def fit_novelty(
     HematoVisionError
         Where there are fewer than three training images for a class, or no validation images.
     """
-    features = np.asarray(features, np.float64)
+    features = unit(features)
     known, counts = np.unique(labels, return_counts=True)
     if len(features) == 0 or counts.min() < 3 or len(val_features) == 0:
         raise HematoVisionError(

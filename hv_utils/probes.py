@@ -102,7 +102,8 @@ def _kept_features(
     """Return the kept rows of `paths`, None where they are not all there or were made otherwise."""
     try:
         with np.load(file) as arrays:
-            if any(str(arrays[name]) != value for name, value in about.items()):
+            other = any(str(arrays[name]) != value for name, value in about.items())
+            if other or "start_weights" not in arrays:
                 return None
             rows = pd.Index(arrays["path"]).get_indexer(paths)
             if (rows < 0).any() or (arrays["sha256"][rows] != digests).any():

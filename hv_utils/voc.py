@@ -31,6 +31,15 @@ class Box:
     ymax: int
 
 
+def annotation_path(photo: str | Path) -> Path:
+    """Return where the data set keeps the annotation of a photo, whether it exists or not.
+
+    `…/JPEGImages/BloodImage_00007.jpg` has `…/Annotations/BloodImage_00007.xml`.
+    """
+    photo = Path(photo)
+    return photo.parent.parent / "Annotations" / f"{photo.stem}.xml"
+
+
 def read_boxes(path: str | Path) -> list[Box]:
     """Read the boxes of one photo.
 

@@ -27,13 +27,28 @@ def copies_of_cells(per_class=60, photos=PHOTOS, seed=0, spread=3.0):
     return table, np.asarray(features, np.float32)
 
 
-def test_usable_rows_leave_twins_and_unplaced_out():
+def test_usable_rows_leave_twins_and_images_of_nowhere_out():
     table, _ = copies_of_cells()
-    table.loc[:4, "split"] = ["simple", "unplaced", "val", "test", "train"]
+    table.loc[:5, "split"] = ["simple", "unplaced", "val", "test", "train", "unplaced"]
+    table.loc[1, ["cell", "group"]] = pd.NA
     rows = leak.usable_rows(table)
     assert list(rows["path"]) == list(table["path"].drop([0, 1]))
-    assert list(rows["part"][:3]) == ["TRAIN", "TEST", "TRAIN"]
+    assert list(rows["part"][:4]) == ["TRAIN", "TEST", "TRAIN", "ASIDE"]
     assert list(rows.index) == list(range(len(rows)))
+
+
+def test_images_set_aside_are_neither_trained_on_nor_tested():
+    table, features = copies_of_cells()
+    table.loc[table["cell"] == "00005", "split"] = "unplaced"
+    rows = leak.usable_rows(table)
+    judged, _ = leak.compare_schemes(rows, features, n_folds=3, seed=0)
+    seen = pd.concat(judged.values())
+    assert "00005" not in set(seen["cell"])
+    assert set(rows["cell"]) - set(seen["cell"]) == {"00005"}
+    moved = features.copy()
+    moved[(rows["part"] == "ASIDE").to_numpy()] += 100
+    again, _ = leak.compare_schemes(rows, moved, n_folds=3, seed=0)
+    assert again["test"].equals(judged["test"])
 
 
 def test_few_images_keep_every_cell_and_the_shares():
@@ -145,3 +160,6 @@ def test_repeated_folds_judge_every_image_once_a_repeat_unseen():
     first, second = (oof[oof["repeat"] == i].filter(like="prob_").to_numpy() for i in (0, 1))
     assert not np.allclose(first, second), "other folds, other verdicts"
     assert macro_f1(oof[oof["repeat"] == 0]) < 0.8, "no copy of the cell was seen"
+    none = leak.repeated_folds(kept, features[kept.index], n_folds=4, seeds=[])
+    assert list(none.columns) == wanted
+    assert len(none) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hv_utils.errors import HematoVisionError
-from hv_utils.novelty import Novelty, fit_novelty
+from hv_utils.novelty import Novelty, fit_novelty, unit
 
 D = 40
 
@@ -16,6 +16,7 @@ def features(n, rng, *, shift=0.0, off=0.0):
     x[:, :5] += rng.normal(size=(n, 5)) + shift
     x[:, 10] += 4 * labels
     x[:, 30:] += off
+    x[:, 20] += 20  # what all images share, so that scaling to length 1 changes little else
     return x.astype(np.float32), labels
 
 
@@ -44,11 +45,17 @@ def test_between_the_classes_is_new_too(novelty):
     assert novelty.is_new(x).mean() > 0.95
 
 
+def test_the_length_of_the_features_does_not_count(novelty):
+    x, _ = features(20, np.random.default_rng(7))
+    np.testing.assert_allclose(novelty.score(x / 5), novelty.score(x), rtol=1e-4)
+    assert np.isfinite(novelty.score(np.zeros((1, D)))).all()
+
+
 def test_the_score_is_the_mahalanobis_distance(novelty):
     x, _ = features(5, np.random.default_rng(4))
     rest = np.eye(D) - novelty.basis @ novelty.basis.T
     inverse = novelty.basis / novelty.variances @ novelty.basis.T + rest / novelty.rest
-    offsets = x[:, None] - novelty.means
+    offsets = unit(x)[:, None] - novelty.means
     expected = np.einsum("nkd,de,nke->nk", offsets, inverse, offsets).min(axis=1) / D
     np.testing.assert_allclose(novelty.score(x), expected, rtol=0.02)
 

@@ -1,6 +1,7 @@
 """The classifier on ONNX Runtime, with a network small enough to be written down here."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.export import store_half, write_companions
-from hv_utils.novelty import Novelty
+from hv_utils.novelty import Novelty, unit
 from hv_utils.onnx_model import OnnxClassifier, Verdicts, arrays_path, facts_path
 
 CLASSES = ["dark", "light"]
@@ -110,7 +111,8 @@ def test_heat_maps_are_the_numerical_gradient(tmp_path, images):
 def test_unsure_and_not_a_cell(tmp_path, images):
     pooled = OnnxClassifier.load(write_model(tmp_path / "a.onnx")).run(images)[1].mean(axis=(1, 2))
     basis = np.eye(CHANNELS)[:, :1]
-    known = Novelty(pooled[:1], basis, np.ones(1), 1.0, threshold=1e-4)
+    known = Novelty(unit(pooled[:1]), basis, np.ones(1), 1.0)
+    known = replace(known, threshold=known.score(pooled[1:]).min() / 2)
     path = write_model(
         tmp_path / "b.onnx", thresholds={"unsure_below": 1.01}, arrays=known.arrays()
     )
