@@ -60,7 +60,11 @@ STEPS = (
         ("metrics.json",),
     ),
     Step("05_gradcam", ("images.csv", "predictions.csv", *MODEL), ("gradcam.csv", "gradcam.json")),
-    Step("06_prediction", ("images.csv", *MODEL), ("new-predictions.csv", "prediction.json")),
+    Step(
+        "06_prediction",
+        ("images.csv", "photos.csv", *MODEL),
+        ("new-predictions.csv", "prediction.json", "model.onnx"),
+    ),
     Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),
     Step(
         "10_claims",
