@@ -13,7 +13,7 @@ from hv_utils import model, probes
 from hv_utils.errors import HematoVisionError
 from hv_utils.runs import Run
 
-REFERENCE = Path(__file__).parent / "data" / "lite0-reference.json"
+REFERENCE = Path(__file__).parent / "lite0-reference.json"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hv_utils import weights
 from hv_utils.errors import HematoVisionError
 
-REFERENCE = Path(__file__).parent / "data" / "lite0-reference.json"
+REFERENCE = Path(__file__).parent / "lite0-reference.json"
 
 
 @pytest.fixture(scope="module")
