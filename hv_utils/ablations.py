@@ -21,7 +21,8 @@ from hv_utils.probes import FEATURES, linear_probe
 from hv_utils.runs import Run
 from hv_utils.splits import grouped_folds, hold_out
 
-LEAST_CELLS = 3  # of each class: one to score, one to stop by, one to learn from
+LEAST_CELLS = 5  # of each class: two to score, one to stop by, two to learn from
+LEAST_FOLDS = 3  # with fewer, a small class has too few cells left to learn from
 
 
 def kept_features(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -161,7 +162,8 @@ def imbalance(
     features : array, shape (N, D), float
     classes : sequence of str, length K
     n_repeats, n_folds : int
-        Cross-validations, and folds of each; a class with fewer photos lowers the folds.
+        Cross-validations, and folds of each, three at least; a class with fewer photos lowers
+        them.
     copies : int
         Images of each cell that "plain" and "weighted" see.
     seed : int
@@ -268,7 +270,7 @@ def _folds(
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Yield repeat, a seed of its own, and the positions to fit and to score, of every fold."""
     groups = table["group"] if "group" in table else table["cell"]
-    n_folds = min(n_folds, groups.groupby(table["label"]).nunique().min())
+    n_folds = min(max(n_folds, LEAST_FOLDS), groups.groupby(table["label"]).nunique().min())
     for repeat in range(n_repeats):
         folds = grouped_folds(table, n_folds, seed + repeat)
         for number, (fit, score) in enumerate(folds):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-CONFIRMED, REFUTED, UNDECIDED = "confirmed", "not confirmed", "undecided"
+from hv_utils.verdicts import CONFIRMED, REFUTED, STABLE_RULE, UNDECIDED, between
+
 NOT_MEASURED = "not measured in this run"
 
 CLAIMED_F1 = 0.91
 CONSISTENT_SPREAD = 0.05
-STABLE_DROP = 0.05
 FAST_MS = 100.0
 
 
@@ -44,8 +43,8 @@ def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
     Parameters
     ----------
     artefacts : mapping
-        Contents of `metrics.json`, `gradcam.json`, `prediction.json`, `ablations.json` under their
-        stems, and `history`, the rows of history.csv; any may be missing.
+        Contents of `metrics.json`, `gradcam.json`, `prediction.json` and `ablations.json` under
+        their stems; any may be missing.
 
     Returns
     -------
@@ -60,20 +59,6 @@ def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
             evidence, verdict = NOT_MEASURED, UNDECIDED
         rows.append([claim.name, claim.rule, evidence, verdict])
     return pd.DataFrame(rows, columns=["claim", "rule", "evidence", "verdict"])
-
-
-def between(value: float, *, confirmed: float, refuted: float) -> str:
-    """Return the verdict on a value that is good when small.
-
-    Parameters
-    ----------
-    value : float
-    confirmed, refuted : float
-        At most `confirmed` confirms, above `refuted` refutes, between the two nothing is decided.
-    """
-    if value <= confirmed:
-        return CONFIRMED
-    return REFUTED if value > refuted else UNDECIDED
 
 
 def _average_f1(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -109,13 +94,14 @@ def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
-    rows = [row for row in run["history"] if row["phase"] == "fine-tuning"]
-    if len(rows) < 2:
-        return "fewer than two epochs of fine-tuning", UNDECIDED
-    scores = [row["val_macro_f1"] for row in rows]
-    drop = max(max(a - b, 0) for a, b in pairwise(scores))
-    evidence = f"largest fall of validation macro-F1 between epochs {drop:.3f}, {len(rows)} epochs"
-    return evidence, between(drop, confirmed=STABLE_DROP, refuted=2 * STABLE_DROP)
+    found = run["ablations"]["stability"]
+    drop = found["largest_drop"]
+    evidence = (
+        f"over seeds macro-F1 spreads by {found['sd']:.3f} ({found['low']:.3f} to "
+        f"{found['high']:.3f}); in fine-tuning it "
+        + ("had no second epoch to fall in" if drop is None else f"fell by {drop:.3f} at most")
+    )
+    return evidence, found["verdict"]
 
 
 def _fast(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -159,8 +145,8 @@ CLAIMS = (
     ),
     Claim(
         "stable training",
-        f"validation macro-F1 falls by at most {STABLE_DROP} between epochs of fine-tuning: "
-        "confirmed; by more than twice that: not confirmed",
+        "the spread of validation macro-F1 over seeds, and its largest fall between epochs, "
+        "both against a tolerance of 0.05: " + STABLE_RULE,
         _stable,
     ),
     Claim(

@@ -14,20 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from hv_utils.claims import CONFIRMED, REFUTED, UNDECIDED
 from hv_utils.errors import HematoVisionError
 from hv_utils.intervals import scores_from_confusion
 from hv_utils.metrics import label_index
-
-GAIN_RULE = (
-    "confirmed if the whole interval of the difference lies above 0, not confirmed if the whole "
-    "interval lies below 0, undecided if it holds 0"
-)
-STABLE_RULE = (
-    "confirmed if the upper end of the interval of the spread over seeds and the largest drop "
-    "between epochs both stay within the tolerance, not confirmed if the lower end exceeds it or "
-    "the drop exceeds it twice over, else undecided"
-)
+from hv_utils.verdicts import gain_verdict
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ def gains(
     -------
     DataFrame
         One row for each pair and score: `gain`, `score`, `value`, `low`, `high`, and `verdict` by
-        `GAIN_RULE` (for `log_loss`, where less is better, by its reverse).
+        `verdicts.GAIN_RULE` (for `log_loss`, where less is better, by its reverse).
     """
     point = {name: _named(held, classes) for name, held in conditions.items()}
     spread = {name: _named(held, classes, resamples) for name, held in conditions.items()}
@@ -208,13 +198,6 @@ def _named(
     found = held.scores(*((resamples.repeats, resamples.cells) if resamples else whole))
     recalls = {f"recall_{name}": found["recall"][:, j] for j, name in enumerate(classes)}
     return {"macro_f1": found["macro_f1"], **recalls, "log_loss": found["log_loss"]}
-
-
-def gain_verdict(low: float, high: float) -> str:
-    """Judge a difference by its interval: see `GAIN_RULE`."""
-    if low > 0:
-        return CONFIRMED
-    return REFUTED if high < 0 else UNDECIDED
 
 
 def seed_spread(values: Sequence[float], *, level: float = 0.95) -> dict[str, float]:
@@ -241,20 +224,3 @@ def seed_spread(values: Sequence[float], *, level: float = 0.95) -> dict[str, fl
     sd = float(np.std(values, ddof=1))
     ends = [sd * np.sqrt((n - 1) / chi2.ppf((1 + sign * level) / 2, n - 1)) for sign in (1, -1)]
     return {"sd": sd, "low": float(ends[0]), "high": float(ends[1])}
-
-
-def stable_verdict(spread: Mapping[str, float], drop: float, *, tolerance: float) -> str:
-    """Judge whether training is stable: see `STABLE_RULE`.
-
-    Parameters
-    ----------
-    spread : mapping
-        What `seed_spread` gives.
-    drop : float
-        What `ablations.largest_drop` gives; where it is not known (NaN) nothing is confirmed.
-    tolerance : float
-        Macro-F1 that may pass for noise.
-    """
-    if spread["low"] > tolerance or drop > 2 * tolerance:
-        return REFUTED
-    return CONFIRMED if spread["high"] <= tolerance and drop <= tolerance else UNDECIDED

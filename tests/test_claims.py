@@ -2,7 +2,8 @@
 
 import pytest
 
-from hv_utils.claims import CLAIMS, CONFIRMED, REFUTED, UNDECIDED, judge_all
+from hv_utils.claims import CLAIMS, judge_all
+from hv_utils.verdicts import CONFIRMED, REFUTED, UNDECIDED, stable_verdict
 
 
 def artefacts(low=0.85, high=0.93, worst=0.8, best=0.95, energy=0.6, fall=0.0, ms=20.0):
@@ -19,13 +20,15 @@ def artefacts(low=0.85, high=0.93, worst=0.8, best=0.95, energy=0.6, fall=0.0, m
             "area_box": 0.2,
             "verdict": CONFIRMED if energy > 0.5 else REFUTED,
         },
-        "history": [
-            {"phase": "head", "val_macro_f1": 0.2},
-            {"phase": "fine-tuning", "val_macro_f1": 0.9},
-            {"phase": "fine-tuning", "val_macro_f1": 0.9 - fall},
-        ],
+        "ablations": {"stability": stability(fall)},
         "prediction": {"ms_per_image": ms},
     }
+
+
+def stability(fall):
+    spread = {"sd": 0.02, "low": 0.01, "high": 0.04}
+    found = stable_verdict(spread, fall, tolerance=0.05)
+    return {**spread, "largest_drop": fall, "verdict": found}
 
 
 def verdict(claim, **options):

@@ -118,18 +118,3 @@ class TestSeeds:
     def test_one_seed_has_no_spread(self):
         with pytest.raises(HematoVisionError, match="at least two seeds"):
             paired.seed_spread([0.8])
-
-    @pytest.mark.parametrize(
-        ("low", "high", "drop", "verdict"),
-        [
-            (0.01, 0.04, 0.02, "confirmed"),
-            (0.01, 0.04, float("nan"), "undecided"),
-            (0.01, 0.04, 0.07, "undecided"),
-            (0.01, 0.04, 0.11, "not confirmed"),
-            (0.01, 0.09, 0.0, "undecided"),
-            (0.06, 0.09, 0.0, "not confirmed"),
-        ],
-    )
-    def test_verdict_follows_the_written_rule(self, low, high, drop, verdict):
-        spread = {"sd": 0.03, "low": low, "high": high}
-        assert paired.stable_verdict(spread, drop, tolerance=0.05) == verdict
