@@ -161,10 +161,16 @@ def data() -> None:
 @data.command()
 @click.option("--archive", required=True, help="The data set's zip file or unpacked folder.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the source map there (CSV).")
+@click.option(
+    "--overlaps",
+    type=click.Path(dir_okay=False),
+    help="Write the pairs of photos that show the same field there (CSV).",
+)
 @click.option("--workers", type=int, help="Threads.  [default: one a core]")
-def sources(archive, out, workers) -> None:
+def sources(archive, out, overlaps, workers) -> None:
     """Recover the source photo of every augmented copy of an archive."""
     from hv_utils.archive import open_archive
+    from hv_utils.overlaps import write_overlaps
     from hv_utils.recovery import recover_sources, recovery_report
     from hv_utils.source_map import write_map
 
@@ -181,6 +187,9 @@ def sources(archive, out, workers) -> None:
     if out:
         write_map(table, Path(out))
         click.echo(f"map: {out}")
+    if overlaps:
+        write_overlaps(table.attrs["overlaps"], overlaps)
+        click.echo(f"overlaps: {overlaps}")
 
 
 def main() -> None:

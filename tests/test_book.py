@@ -76,7 +76,10 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
         3: ["notebooks/01_data"],
         5: ["notebooks/02_preprocessing"],
         6: ["notebooks/03_model"],
-        7: ["notebooks/04_evaluation", "notebooks/07_leak"],
+        7: [
+            *("notebooks/04_evaluation", "notebooks/07_leak"),
+            *("notebooks/08_ablations", "notebooks/09_audit"),
+        ],
         8: ["notebooks/05_gradcam"],
         9: ["notebooks/06_prediction"],
         10: ["notebooks/10_claims"],

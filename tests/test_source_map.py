@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import ROOT
 from hv_utils import source_map
 from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
+from hv_utils.overlaps import read_overlaps
 from hv_utils.source_map import (
     AFFINE,
     BOX,
@@ -216,3 +218,30 @@ def test_published_map_finds_the_real_images_quickly(real_archive, published, tm
     within = ["/".join(name.split("/")[-3:]) for name in names[::50]]
     assert table["cell"].tolist() == expected.loc[within].tolist()
     assert seconds < 5
+
+
+def test_the_data_card_tells_what_the_published_tables_hold(published):
+    """The card's numbers are typed; here they are counted."""
+    card = (ROOT / "book" / "data-card.md").read_text(encoding="utf-8")
+    about = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    parts = published["path"].str.split("/", expand=True)
+    photos = published.groupby([parts[0], parts[1]])["photo"].nunique()
+    e, lymphocytes, monocytes, n = photos["TRAIN"]
+    words = f"{e} eosinophils, {lymphocytes} lymphocytes, {monocytes} monocytes and {n} neutrophils"
+    for text in (card, about):
+        assert words in text
+        assert f"{len(published):,}" in text
+    assert f"altered, from {photos['TRAIN'].sum()} photographs" in card
+    assert f"from {photos['TEST'].sum()} other photographs" in card
+
+    pairs = read_overlaps()
+    same = pairs[pairs["same_cell"].fillna(False)]
+    assert f"the {len(pairs)} pairs of photographs" in card
+    assert f"{len(same)} of the pairs show *the same white cell*" in card
+    train, test = (set(published.loc[parts[0] == name, "photo"]) for name in ("TRAIN", "TEST"))
+    sides = [{pair.photo, pair.other} for pair in same.itertuples()]
+    twins = set().union(*(pair & test for pair in sides if pair & train and pair & test))
+    assert f"{len(twins)} of the {len(test)} test photographs show a cell" in card
+    tested = set(published.loc[parts[0] == "TEST", "group"])
+    aside = published[(parts[0] == "TRAIN") & published["group"].isin(tested)]
+    assert f"the {len(aside)} training copies" in card
