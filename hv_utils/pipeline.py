@@ -316,7 +316,8 @@ def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: st
             cwd=str(NOTEBOOKS),
             progress_bar=bar,
             stdout_file=sys.stdout,
-            extra_arguments=["--log-level=ERROR"],  # the kernel's start has nothing to tell
+            # The kernel's start has nothing to tell, and its end would tell of an interrupt.
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
