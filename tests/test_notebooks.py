@@ -152,6 +152,20 @@ class TestSmokeRun:
         sides = images.replace({"split": {"simple": "test"}}).groupby("group")["split"].nunique()
         assert (sides == 1).all()
 
+    def test_glues_every_number_that_the_pages_quote(self, smoke):
+        quoted = set()
+        for page in (ROOT / "book").rglob("*.md"):
+            text = page.read_text(encoding="utf-8")
+            quoted |= set(re.findall(r"\{glue:\w*\}`[./]*notebooks/(\w+)\.ipynb::(\w+)", text))
+        glued = set()
+        for path in smoke.path("notebooks").glob("*.ipynb"):
+            for cell in read(path).cells:
+                for output in cell.get("outputs", []):
+                    name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+                    glued |= {(path.stem, name)} if name else set()
+        assert len(quoted) > 50
+        assert quoted <= glued
+
     def test_runs_again_in_a_moment(self, smoke):
         command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", "smoke"]
         result = subprocess.run(
