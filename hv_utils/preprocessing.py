@@ -127,9 +127,10 @@ def augmentation_layers(
     zoom: float = 0.1,
     shift: float = 0.1,
     flip: bool = True,
+    stain: float = 0.0,
     seed: int = 0,
 ) -> keras.Model:
-    """Return random rotation, zoom, shift and mirroring as Keras layers.
+    """Return random rotation, zoom, shift, mirroring and stain as Keras layers.
 
     Parameters
     ----------
@@ -141,6 +142,8 @@ def augmentation_layers(
         Largest shift to either side, as a share of the height and of the width.
     flip : bool
         Whether to mirror, left to right and top to bottom: a smear has no upside.
+    stain : float
+        Strength of the change of colours, see `augmentation.RandomStain`; 0 leaves them alone.
     seed : int
 
     Returns
@@ -151,13 +154,12 @@ def augmentation_layers(
     """
     import keras
 
-    options = {"fill_mode": "constant", "fill_value": 0.0, "interpolation": "bilinear"}
-    layers: list = []
-    if flip:
-        layers.append(keras.layers.RandomFlip("horizontal_and_vertical", seed=seed))
-    layers.append(keras.layers.RandomRotation(rotation_degrees / 360, seed=seed + 1, **options))
-    layers.append(keras.layers.RandomZoom((-zoom, zoom), seed=seed + 2, **options))
-    layers.append(keras.layers.RandomTranslation(shift, shift, seed=seed + 3, **options))
+    from hv_utils.augmentation import RandomAffine, RandomStain
+
+    moves = {"rotation_degrees": rotation_degrees, "zoom": zoom, "shift": shift, "flip": flip}
+    layers: list = [RandomAffine(**moves, seed=seed)]
+    if stain:
+        layers.append(RandomStain(stain, seed=seed + 1))
     return keras.Sequential(layers, name="augmentation")
 
 

@@ -20,6 +20,7 @@ from hv_utils.model import (
     print_progress,
 )
 from hv_utils.preprocessing import batches, class_weights, encode_labels, load_images
+from hv_utils.splits import check_no_leak
 from hv_utils.training_steps import (
     compile_model,
     cosine_schedule,
@@ -87,6 +88,7 @@ def train_head(
         History, one row an epoch: `phase` ("head"), `epoch`, `loss`, `accuracy`, `val_loss`,
         `val_accuracy`, `val_macro_f1`, `seconds`, `best` (True for the epoch that was kept).
     """
+    refuse_leak(train, val)
     train = _sample(train, max_images, seed)
     settings = {"lr": learning_rate, "batch": batch_size, "weigh": class_weight, "seed": seed}
     fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
@@ -202,6 +204,7 @@ def fine_tune(
         History as from `train_head`, with `phase` "fine-tuning" and the column `learning_rate`;
         `best` is nowhere True where no epoch was better than the head alone.
     """
+    refuse_leak(train, val)
     settings = {
         "from": from_block,
         "epochs": epochs,
@@ -209,7 +212,7 @@ def fine_tune(
         "batch": batch_size,
         "images": images_per_epoch,
         "weigh": class_weight,
-        "augment": augment is not None,
+        "augment": [layer.get_config() for layer in augment.layers] if augment else None,
         "freeze": freeze_batch_norm,
         "seed": seed,
     }
@@ -245,6 +248,17 @@ def fine_tune(
         kept.add({**row, "learning_rate": rate})
         print_row(row, epochs)
     return kept.finish()
+
+
+def refuse_leak(train: pd.DataFrame, val: pd.DataFrame) -> None:
+    """Refuse a source photo that is learnt from and validated on; see `splits.check_no_leak`.
+
+    Raises
+    ------
+    LeakError
+        Naming the photo.
+    """
+    check_no_leak(pd.concat([train.assign(split="train"), val.assign(split="val")]))
 
 
 def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = False) -> None:

@@ -8,6 +8,7 @@ from hv_utils import training
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import predict_probs
 from hv_utils.preprocessing import augmentation_layers
+from hv_utils.splits import LeakError
 from hv_utils.training_steps import cosine_schedule, images_of_epoch
 
 CLASSES = ["blue", "red"]
@@ -73,6 +74,13 @@ def test_the_head_learns_and_the_backbone_stays(tables):
     assert best["val_loss"] == history["val_loss"].min()
     assert best["val_macro_f1"] == 1.0
     assert loss(model, val) == pytest.approx(best["val_loss"], abs=1e-3), "the best was kept"
+
+
+@pytest.mark.parametrize("phase", [training.train_head, training.fine_tune])
+def test_no_phase_takes_a_cell_that_is_on_both_sides(tables, phase):
+    train, val = (table.assign(cell="00007") for table in tables)
+    with pytest.raises(LeakError, match="photo 00007 is in train and val"):
+        phase(None, train, val, classes=CLASSES)
 
 
 def test_training_twice_gives_the_same(tables):
