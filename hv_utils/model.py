@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +110,7 @@ def extract_features(
         N image files.
     batch_size : int
     progress : callable, optional
-        Called with (images done, N) after each batch, see `print_progress`.
+        Called with (images done, N) after each batch, see `progress.print_progress`.
 
     Returns
     -------
@@ -165,29 +164,6 @@ def _run(
         if progress:
             progress(done, len(paths))
     return outputs
-
-
-def print_progress(what: str, *, every_s: float = 15.0) -> Callable[[int, int], None]:
-    """Return a `progress` function that prints a line now and then, for terminals and log files.
-
-    Parameters
-    ----------
-    what : str
-        Name of the work, at the start of the line.
-    every_s : float
-        Seconds between lines; the last line is always printed.
-    """
-    start = last = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done == total or now - last >= every_s:
-            last = now
-            bar = "█" * (20 * done // total)
-            print(f"{what} {bar:░<20} {done:,} of {total:,} ({now - start:.0f} s)", flush=True)
-
-    return progress
 
 
 def save_model(

@@ -61,7 +61,7 @@ def frozen_features(
     size : sequence of int
         (height, width) in pixels.
     progress : callable, optional
-        Called with (images done, N), see `model.print_progress`.
+        Called with (images done, N), see `progress.print_progress`.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from hv_utils import archive as archives
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import IMAGE_SUFFIXES, read_image
 from hv_utils.labels import CLASSES, normalise_label
+from hv_utils.progress import print_progress
 from hv_utils.runs import Run
 from hv_utils.source_map import attach_sources, carry_boxes
 from hv_utils.splits import check_no_leak, hold_out, set_aside_shared
@@ -202,11 +203,12 @@ def inspect_images(files: pd.DataFrame, *, workers: int = 2) -> tuple[pd.DataFra
     left_out : pandas.DataFrame
         Columns `path` and `reason`.
     """
-    from rich.progress import track
-
+    progress = print_progress("reading images")
+    found = []
     with ThreadPoolExecutor(workers) as pool:
-        measured = pool.map(_inspect, files["path"])
-        found = list(track(measured, "reading images", total=len(files), transient=True))
+        for facts in pool.map(_inspect, files["path"]):
+            found.append(facts)
+            progress(len(found), len(files))
     facts = pd.DataFrame(found, index=files.index)
     bad = facts["reason"] != ""
     left_out = pd.DataFrame({"path": files.loc[bad, "path"], "reason": facts.loc[bad, "reason"]})

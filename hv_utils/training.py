@@ -17,9 +17,9 @@ from hv_utils.model import (
     extract_features,
     input_size,
     predict_probs,
-    print_progress,
 )
 from hv_utils.preprocessing import batches, class_weights, encode_labels, load_images
+from hv_utils.progress import print_progress
 from hv_utils.splits import check_no_leak
 from hv_utils.training_steps import (
     compile_model,

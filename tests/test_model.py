@@ -12,7 +12,6 @@ from hv_utils.model import (
     load_model,
     model_facts,
     predict_probs,
-    print_progress,
     save_model,
     sidecar,
 )
@@ -119,12 +118,3 @@ def test_facts_count_what_keras_counts(model):
     assert facts["float32_mb"] == pytest.approx(4 * facts["parameters"] / 1e6)
     head = 1280 * 16 + 16 + 16 * 3 + 3
     assert 4_049_564 <= facts["parameters"] - head <= 4_049_600  # B0 without top, seeds of dropouts
-
-
-def test_progress_prints_the_end(capsys):
-    progress = print_progress("features")
-    progress(1, 3)
-    progress(3, 3)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
-    assert "3 of 3" in lines[0]
