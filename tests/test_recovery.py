@@ -237,7 +237,7 @@ def test_recovery_reproduces_the_published_map(real_archive, tmp_path):
     assert table["sha256"].tolist() == expected["sha256"].tolist()
     assert table["photo"].equals(expected["photo"])
     frame = np.abs(CORNERS @ (affine(table) - affine(expected)).transpose(0, 2, 1))
-    assert frame.max() < 4  # pixels of the copy
+    assert frame.max() < 0.1  # pixels of the copy
     boxed = expected["visible"].notna()
     box = [f"box_{name}" for name in BOX]
-    assert np.abs(table.loc[boxed, box] - expected.loc[boxed, box]).max(axis=None) < 6
+    assert np.abs(table.loc[boxed, box] - expected.loc[boxed, box]).max(axis=None) < 0.3
