@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab check lock clean
+.PHONY: help book test lab check bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ check: $(READY)  ## lint, format and, where the book is built, its links
 	@$(BIN)/ruff format --check .
 	@if [ -f _build/html/index.html ]; then $(BIN)/python -m hv_utils.book _build/html; \
 	  else echo "no book to check the links of: make book"; fi
+
+bench: $(READY)  ## time this project against the usual ways, side by side
+	@$(BIN)/python scripts/bench.py
 
 lock:  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
