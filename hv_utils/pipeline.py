@@ -16,7 +16,7 @@ from typing import Any
 
 from hv_utils import parameters
 from hv_utils.errors import HematoVisionError
-from hv_utils.runs import PROJECT_ROOT, Run, environment
+from hv_utils.runs import PROJECT_ROOT, REFERENCE_RESULTS, Run, environment
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 PACKAGE = Path(__file__).resolve().parent
@@ -139,6 +139,18 @@ def _imported(tree: ast.AST) -> set[Path]:
     return {path for path in modules if path.exists()}
 
 
+def published_inputs(notebook: Path) -> list[Path]:
+    """Return the files of `results/` that a notebook reads: the recorded run, the source map."""
+    from hv_utils.source_map import SOURCE_MAP
+
+    code = notebook.read_text(encoding="utf-8")
+    found = (
+        sorted((REFERENCE_RESULTS / "kaggle").glob("*.json")) if "reference_results" in code else []
+    )
+    reads_map = PACKAGE / "source_map.py" in used_modules(notebook) and "sources.load(" in code
+    return [*found, SOURCE_MAP] if reads_map and SOURCE_MAP.exists() else found
+
+
 @contextmanager
 def locked(run: Run):
     """Hold the run folder for this process alone.
@@ -232,7 +244,9 @@ def run_chain(
 
 
 def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return what the user typed, whether `hv` or `python -m hv_utils.cli`."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["hv" if program == "cli.py" else program, *sys.argv[1:]])
 
 
 def _settle_parameters(
@@ -272,6 +286,7 @@ def _task(
     from doit.tools import config_changed
 
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
+    inputs += published_inputs(step.notebook)
     archive = values.get("archive")
     if archive and Path(archive).is_file():
         inputs.append(Path(archive))

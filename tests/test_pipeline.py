@@ -155,3 +155,12 @@ def test_importing_the_package_is_cheap():
     code = "import sys, hv_utils, hv_utils.cli; assert 'tensorflow' not in sys.modules"
     code += "; assert 'pandas' not in sys.modules, 'pandas'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_published_numbers_are_an_input_of_the_notebooks_that_show_them():
+    """A new recorded run must reach the pages of a run that is otherwise up to date."""
+    notebooks = {step.name: pipeline.published_inputs(step.notebook) for step in pipeline.STEPS}
+    names = {step: {path.name for path in paths} for step, paths in notebooks.items()}
+    assert "metrics.json" in names["04_evaluation"]
+    assert "kaggle-sources.csv" in names["01_data"]
+    assert not names["03_model"]
