@@ -78,10 +78,10 @@ def run(profile, name, archive, pairs, from_step, force, listing) -> None:
 
 
 def _list_parameters() -> None:
-    from hv_utils import parameters, pipeline
+    from hv_utils import parameters, steps
 
     click.echo(f"profiles: {', '.join(parameters.profile_names())}")
-    for step in pipeline.STEPS:
+    for step in steps.STEPS:
         click.echo(f"\n{step.name}")
         for name, facts in parameters.declared(step.notebook).items():
             if name != parameters.CHAIN_PARAMETER:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from hv_utils import parameters, pipeline
+from hv_utils import parameters, steps
 from hv_utils.runs import Run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -31,7 +31,7 @@ def parameters_cell(notebook):
 
 
 def test_every_notebook_is_a_step_and_every_step_a_notebook():
-    assert [path.stem for path in NOTEBOOKS] == [step.name for step in pipeline.STEPS]
+    assert [path.stem for path in NOTEBOOKS] == [step.name for step in steps.STEPS]
     assert [path.stem for path in SOLUTIONS] == [
         path.stem for path in NOTEBOOKS if "## Exercises" in path.read_text()
     ]
@@ -94,7 +94,7 @@ class TestContract:
 @pytest.mark.parametrize("name", parameters.profile_names())
 def test_profiles_set_declared_parameters_of_the_right_type(name):
     values = parameters.read_profile(name)
-    parameters.validate(values, [step.notebook for step in pipeline.STEPS])
+    parameters.validate(values, [step.notebook for step in steps.STEPS])
 
 
 @pytest.fixture(scope="session")
@@ -111,11 +111,11 @@ def smoke(tmp_path_factory) -> Run:
 @pytest.mark.xdist_group("smoke")
 class TestSmokeRun:
     def test_makes_what_the_design_says(self, smoke):
-        for step in pipeline.STEPS:
+        for step in steps.STEPS:
             for name in step.writes:
                 assert smoke.path(name).exists(), name
         manifest = smoke.manifest
-        assert set(manifest["seconds"]) == {step.name for step in pipeline.STEPS}
+        assert set(manifest["seconds"]) == {step.name for step in steps.STEPS}
         assert {"git_commit", "packages", "machine", "seed", "data"} <= set(manifest)
         assert not list(smoke.folder.rglob("*.part*")), "half-written files"
 
@@ -172,7 +172,7 @@ class TestSmokeRun:
             [*command, "--run", smoke.folder], capture_output=True, text=True, cwd=ROOT
         )
         assert result.returncode == 0, result.stderr
-        assert result.stdout.count("up to date") == len(pipeline.STEPS)
+        assert result.stdout.count("up to date") == len(steps.STEPS)
 
     @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem)
     def test_solution_runs(self, smoke, solution):

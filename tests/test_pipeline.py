@@ -7,9 +7,10 @@ import sys
 import pytest
 from filelock import FileLock
 
-from hv_utils import parameters, pipeline
+from hv_utils import parameters, steps
 from hv_utils.errors import HematoVisionError
-from hv_utils.pipeline import Step, run_chain, used_modules
+from hv_utils.pipeline import run_chain
+from hv_utils.steps import Step
 
 PARAMETERS = 'run_dir: str = "runs/x"  # the folder\nsize: int = 1  # how many\n'
 FIRST = """
@@ -33,7 +34,7 @@ STEPS = (
 @pytest.fixture
 def chain(tmp_path, monkeypatch, write_notebook):
     """Write the two notebooks and a profile; return a function that runs them."""
-    monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(steps, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(parameters, "PROFILES", tmp_path / "profiles")
     write_notebook(tmp_path / "notebooks/01_first.ipynb", PARAMETERS, FIRST)
     second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
@@ -129,15 +130,6 @@ def test_second_process_on_one_folder_is_refused(chain):
         chain()
 
 
-def test_used_modules_follow_imports(tmp_path, write_notebook):
-    source = "%matplotlib inline\nfrom hv_utils import pipeline"
-    names = {path.stem for path in used_modules(write_notebook(tmp_path / "a.ipynb", "", source))}
-    assert {"pipeline", "parameters", "runs", "errors"} <= names
-    source = "from hv_utils.runs import Run"
-    names = {path.stem for path in used_modules(write_notebook(tmp_path / "b.ipynb", "", source))}
-    assert names == {"runs", "errors"}
-
-
 def test_command_line_values_are_typed():
     pairs = [("a", "3"), ("b", "0.5"), ("c", "true"), ("d", "demo"), ("e", ""), ("f", "[1, 2]")]
     expected = {"a": 3, "b": 0.5, "c": True, "d": "demo", "e": "", "f": [1, 2]}
@@ -155,12 +147,3 @@ def test_importing_the_package_is_cheap():
     code = "import sys, hv_utils, hv_utils.cli; assert 'tensorflow' not in sys.modules"
     code += "; assert 'pandas' not in sys.modules, 'pandas'"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_published_numbers_are_an_input_of_the_notebooks_that_show_them():
-    """A new recorded run must reach the pages of a run that is otherwise up to date."""
-    notebooks = {step.name: pipeline.published_inputs(step.notebook) for step in pipeline.STEPS}
-    names = {step: {path.name for path in paths} for step, paths in notebooks.items()}
-    assert "metrics.json" in names["04_evaluation"]
-    assert "kaggle-sources.csv" in names["01_data"]
-    assert not names["03_model"]
