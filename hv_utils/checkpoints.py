@@ -24,6 +24,12 @@ def fingerprint_settings(settings: dict[str, Any], paths: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def describe_layers(layers: keras.Model) -> list[dict[str, Any]]:
+    """Return the settings of a model's layers, without the names that Keras counts up."""
+    configs = [layer.get_config() for layer in layers.layers]
+    return [{key: value for key, value in one.items() if key != "name"} for one in configs]
+
+
 def save_state(
     folder: str | Path | None,
     name: str,

@@ -67,8 +67,8 @@ STEPS = (
     Step(
         "10_claims",
         (
-            *("images.csv", "metrics.json", "gradcam.json", "prediction.json", "history.csv"),
-            *("ablations.json", "leak.json"),
+            *("images.csv", "metrics.json", "gradcam.json", "prediction.json"),
+            "ablations.json",
         ),
         ("claims.csv",),
     ),

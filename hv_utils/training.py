@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hv_utils.checkpoints import Kept, fingerprint_settings, load_state, save_state
+from hv_utils.checkpoints import (
+    Kept,
+    describe_layers,
+    fingerprint_settings,
+    load_state,
+    save_state,
+)
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import (
     FEATURE_LAYER,
@@ -212,7 +218,7 @@ def fine_tune(
         "batch": batch_size,
         "images": images_per_epoch,
         "weigh": class_weight,
-        "augment": [layer.get_config() for layer in augment.layers] if augment else None,
+        "augment": describe_layers(augment) if augment else None,
         "freeze": freeze_batch_norm,
         "seed": seed,
     }

@@ -4,7 +4,7 @@
 
 (a) image files to labels: `hv predict`'s way, Keras `predict` in batches, and loading and
     predicting one image at a time; (b) the start of the command; (c) phase 1 on cached features
-    against fitting with the backbone frozen; (d) augmentation by Keras layers against
+    against fitting with the backbone frozen; (d) augmentation by our layers against
     ImageDataGenerator. Without --model an untrained one is made: the speed is the same.
 """
 

@@ -36,6 +36,17 @@ def test_turning_keeps_the_centre_and_the_shape_of_a_disc():
     assert np.abs(turned - disc).mean() < 3
 
 
+def test_turning_turns_within_its_range():
+    bar = np.zeros((60, 61, 61, 3), np.float32)
+    bar[:, 29:32, 8:53] = 255
+    turned = np.asarray(RandomAffine(**{**STILL, "rotation_degrees": 30})(bar, training=True))
+    y, x = np.mgrid[:61, :61] - 30
+    light = turned[..., 0]
+    across = (light * x * y).sum((1, 2)), (light * (x**2 - y**2)).sum((1, 2))
+    angle = np.degrees(0.5 * np.arctan2(2 * across[0], across[1]))
+    assert 20 < np.abs(angle).max() < 31
+
+
 def test_zoom_changes_the_area_within_its_range():
     square = np.zeros((50, 61, 61, 3), np.float32)
     square[:, 20:41, 20:41] = 255

@@ -2,7 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from hv_utils.checkpoints import clear, fingerprint_settings, load_state, save_state
+from hv_utils.checkpoints import (
+    clear,
+    describe_layers,
+    fingerprint_settings,
+    load_state,
+    save_state,
+)
+from hv_utils.preprocessing import augmentation_layers
 
 
 @pytest.fixture
@@ -47,3 +54,9 @@ def test_clear(model, tmp_path):
     clear(folder)
     assert not folder.exists()
     clear(folder)
+
+
+def test_the_same_augmentation_has_the_same_description_whenever_it_was_made():
+    first, again, other = (augmentation_layers(seed=seed, stain=0.1) for seed in (0, 0, 1))
+    assert describe_layers(first) == describe_layers(again)
+    assert describe_layers(first) != describe_layers(other)

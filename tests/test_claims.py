@@ -28,7 +28,7 @@ def artefacts(low=0.85, high=0.93, worst=0.8, best=0.95, energy=0.6, fall=0.0, m
 def stability(fall):
     spread = {"sd": 0.02, "low": 0.01, "high": 0.04}
     found = stable_verdict(spread, fall, tolerance=0.05)
-    return {**spread, "largest_drop": fall, "verdict": found}
+    return {**spread, "largest_drop": fall, "tolerance": 0.05, "verdict": found}
 
 
 def verdict(claim, **options):
@@ -41,6 +41,7 @@ def verdict(claim, **options):
         ("average F1 of 91 %", {"low": 0.92, "high": 0.96}, CONFIRMED),
         ("average F1 of 91 %", {"low": 0.80, "high": 0.90}, REFUTED),
         ("average F1 of 91 %", {"low": 0.85, "high": 0.93}, UNDECIDED),
+        ("average F1 of 91 %", {"low": 1.0, "high": 1.0}, UNDECIDED),
         ("consistent over the classes", {"worst": 0.9, "best": 0.94}, CONFIRMED),
         ("consistent over the classes", {"worst": 0.9, "best": 0.97}, UNDECIDED),
         ("consistent over the classes", {"worst": 0.5, "best": 0.97}, REFUTED),
@@ -69,3 +70,13 @@ def test_ablations_bring_their_own_verdicts():
     table = judge_all({"ablations": {"claims": claims}}).set_index("claim")
     assert table.loc["augmentation cures imbalance", "verdict"] == CONFIRMED
     assert table.loc["dropout against overfitting", "verdict"] == UNDECIDED
+
+
+def test_images_without_known_cells_leave_three_claims_to_judge():
+    """A folder of one's own has neither outlines nor ablations; the rest must not need them."""
+    found = artefacts()
+    found["gradcam"] = {"n_images": 10, "verdict": "undecided: it is not known where the cells lie"}
+    found["ablations"] = {"cells_known": False, "reason": "the source photos are not known"}
+    table = judge_all(found).set_index("claim")
+    measured = table.index[table["evidence"] != "not measured in this run"]
+    assert set(measured) == {"average F1 of 91 %", "consistent over the classes", "fast inference"}
