@@ -136,8 +136,6 @@ def published_inputs(notebook: Path) -> list[Path]:
     from hv_utils.source_map import SOURCE_MAP
 
     code = notebook.read_text(encoding="utf-8")
-    found = (
-        sorted((REFERENCE_RESULTS / "kaggle").glob("*.json")) if "reference_results" in code else []
-    )
+    found = sorted(REFERENCE_RESULTS.glob("*/*.json")) if "reference_results" in code else []
     reads_map = PACKAGE / "source_map.py" in used_modules(notebook) and "sources.load(" in code
     return [*found, SOURCE_MAP] if reads_map and SOURCE_MAP.exists() else found
