@@ -50,9 +50,10 @@ def hv() -> None:
     help="Set a parameter of the notebooks; may be repeated.",
 )
 @click.option("--from", "from_step", metavar="STEP", help="Run STEP and all behind it again.")
+@click.option("--until", "until_step", metavar="STEP", help="Leave out what comes behind STEP.")
 @click.option("--force", is_flag=True, help="Run every step again, with these parameters.")
 @click.option("--list", "listing", is_flag=True, help="List steps and parameters, run nothing.")
-def run(profile, name, archive, pairs, from_step, force, listing) -> None:
+def run(profile, name, archive, pairs, from_step, until_step, force, listing) -> None:
     """Run the notebooks that are not up to date.
 
     A step is up to date while its notebook, the helpers that it uses, its parameters and its
@@ -71,6 +72,7 @@ def run(profile, name, archive, pairs, from_step, force, listing) -> None:
         run_dir=Path("runs") / (name or profile),
         overrides=overrides,
         from_step=from_step,
+        until_step=until_step,
         force=force,
         echo=click.echo,
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.errors import HematoVisionError
+from hv_utils.kernels import name_kernels, store_half, vectors
 from hv_utils.model import FEATURE_LAYER, FEATURE_MAP_LAYER, LOGITS_LAYER, load_model
 from hv_utils.onnx_model import INPUT, OUTPUTS, arrays_path, facts_path
 from hv_utils.runs import atomic_path, dump_json, write_text
@@ -26,9 +27,6 @@ from hv_utils.runs import atomic_path, dump_json, write_text
 if TYPE_CHECKING:
     import keras
     import onnx
-
-HALF_FROM = 256  # smaller arrays (biases, shapes) are not worth the loss of precision
-HALF_LARGEST = 6e4  # float16 ends at 65,504
 
 
 def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = True) -> Path:
@@ -39,10 +37,12 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
     model_path : str or Path
         A `.keras` file with its sidecar, see `model.save_model`.
     onnx_path : str or Path
-        Where to write. Beside it come `<onnx_path>.npz` (the head's weights) and
+        Where to write. Beside it come `<onnx_path>.npz` (the head's weights and what the backbone
+        holds beside kernels) and
         `<onnx_path>.json` (classes, size, checksums of both).
     half : bool
-        Store the kernels as 16-bit floats: half the file. The arithmetic stays 32-bit.
+        Store the kernels as 16-bit floats: half the file. The arithmetic stays 32-bit, and nothing
+        is lost where `kernels.round_kernels` came before.
 
     Returns
     -------
@@ -58,14 +58,14 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
     model, meta = load_model(model_path)
     head = head_arrays(model)
     graph = to_onnx(model)
+    name_kernels(graph, model)
     if half:
         store_half(graph)
-        head = {name: array.astype(np.float16) for name, array in head.items()}
     onnx_path = Path(onnx_path)
     with atomic_path(onnx_path) as temporary:
         temporary.write_bytes(graph.SerializeToString())
     facts = {**meta, "half": half, "made_from_sha256": sha256(Path(model_path))}
-    return write_companions(onnx_path, facts=facts, arrays=head)
+    return write_companions(onnx_path, facts=facts, arrays={**head, **vectors(model)})
 
 
 def write_companions(
@@ -212,26 +212,3 @@ def _rename(proto: onnx.ModelProto, size: tuple[int, int]) -> None:
     del graph.input[:]
     graph.input.append(images)
     del graph.value_info[:]
-
-
-def store_half(proto: onnx.ModelProto) -> None:
-    """Store a graph's large float32 arrays as float16, in place.
-
-    A `Cast` node turns each back. ONNX Runtime computes these once, when it loads the file, so
-    that nothing is slower afterwards.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        array = numpy_helper.to_array(tensor)
-        if array.size < HALF_FROM or np.abs(array).max() > HALF_LARGEST:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}/half"))
-        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *proto.graph.node]
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)

@@ -119,8 +119,12 @@ def extract_features(
     """
     import keras
 
-    features = keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
-    return _run(features, paths, input_size(model), batch_size, progress)
+    def features() -> keras.Model:
+        return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+
+    forward = _traced(model, FEATURE_LAYER, features)
+    width = model.get_layer(FEATURE_LAYER).output.shape[-1]
+    return _run(forward, paths, input_size(model), width, batch_size, progress)
 
 
 def predict_probs(
@@ -142,21 +146,31 @@ def predict_probs(
     numpy.ndarray
         `pred_probs`, shape (N, K), dtype float32, rows sum to 1, columns in class order.
     """
-    return _run(model, paths, input_size(model), batch_size, progress)
+    forward = _traced(model, "probabilities", lambda: model)
+    return _run(forward, paths, input_size(model), model.output_shape[-1], batch_size, progress)
+
+
+def _traced(model: keras.Model, name: str, part: Callable[[], keras.Model]) -> Callable:
+    """Return part of a model as a graph, traced once for a model: each time takes seconds."""
+    import tensorflow as tf
+
+    graphs = model.__dict__.setdefault("_hv_graphs", {})  # goes when the model goes
+    if name not in graphs:
+        run = part()
+        shape = tf.TensorSpec((None, *input_size(model), 3), tf.float32)
+        graphs[name] = tf.function(lambda images: run(images, training=False), [shape])
+    return graphs[name]
 
 
 def _run(
-    model: keras.Model,
+    forward: Callable,
     paths: Sequence[str | Path],
     size: tuple[int, int],
+    width: int,
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> np.ndarray:
-    import tensorflow as tf
-
-    outputs = np.zeros((len(paths), model.output_shape[-1]), np.float32)
-    shape = tf.TensorSpec((None, *size, 3), tf.float32)
-    forward = tf.function(lambda images: model(images, training=False), input_signature=[shape])
+    outputs = np.zeros((len(paths), width), np.float32)
     done = 0
     for images in batches(paths, size=size, batch_size=batch_size):
         outputs[done : done + len(images)] = forward(images).numpy()

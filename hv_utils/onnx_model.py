@@ -19,6 +19,7 @@ from hv_utils.novelty import Novelty
 if TYPE_CHECKING:
     import onnxruntime
 
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "hematovision.onnx"
 INPUT = "images"
 OUTPUTS = ("logits", "feature_map")
 OK, UNSURE, NOT_A_CELL, UNREADABLE = STATUSES = ("ok", "unsure", "not_a_cell", "unreadable")
@@ -106,7 +107,7 @@ class OnnxClassifier:
             Where a file is missing, damaged or exchanged.
         """
         path = Path(path)
-        facts, data, arrays = _read_verified(path)
+        facts, data, arrays = read_verified(path)
         try:
             head = [
                 (arrays[f"head_{index}_kernel"], arrays[f"head_{index}_bias"])
@@ -199,7 +200,22 @@ class OnnxClassifier:
         return Verdicts(pred_probs, list(statuses), maps)
 
 
-def _read_verified(path: Path) -> tuple[dict, bytes, dict[str, np.ndarray]]:
+def read_verified(path: Path) -> tuple[dict, bytes, dict[str, np.ndarray]]:
+    """Read the three files of an exported model after verifying their checksums.
+
+    Returns
+    -------
+    facts : dict
+    graph : bytes
+        The ONNX file.
+    arrays : dict of str to numpy.ndarray
+        float32.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a file is missing, damaged or exchanged.
+    """
     if not path.is_file():
         raise HematoVisionError(
             f"expected an exported model, but nothing is at {path}: "

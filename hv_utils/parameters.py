@@ -12,6 +12,7 @@ from hv_utils.errors import HematoVisionError
 from hv_utils.runs import PROJECT_ROOT
 
 PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
+PATHS = ("archive", "folder", "weights")  # may hold a path; weights also a name
 CHAIN_PARAMETER = "run_dir"  # set by the chain itself
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 
@@ -22,7 +23,7 @@ def profile_names() -> list[str]:
 
 
 def read_profile(name: str) -> dict[str, Any]:
-    """Return the parameters that a profile sets.
+    """Return the parameters that a profile sets; paths in it are relative to the project's root.
 
     Raises
     ------
@@ -41,7 +42,27 @@ def read_profile(name: str) -> dict[str, Any]:
             f"expected lines `parameter: value` in {path}, but it holds a {type(values).__name__}: "
             "mend the file"
         )
-    return values
+    return absolute_paths(values, PROJECT_ROOT)
+
+
+def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Make the paths among some parameters absolute: the notebooks run in another folder.
+
+    Parameters
+    ----------
+    values : mapping
+        Parameter name to value.
+    base : Path
+        What a relative path is relative to. Where nothing is there, the value stays as it is.
+    """
+
+    def absolute(name: str, value: Any) -> Any:
+        if name not in PATHS or not isinstance(value, str) or not value:
+            return value
+        path = (base / value).expanduser()
+        return str(path.absolute()) if path.exists() else value
+
+    return {name: absolute(name, value) for name, value in values.items()}
 
 
 def declared(notebook: Path) -> dict[str, dict[str, str]]:
@@ -58,8 +79,12 @@ def declared(notebook: Path) -> dict[str, dict[str, str]]:
 
 
 def from_command_line(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Read `-p key value` pairs: values are YAML scalars or lists, so 3 is a number."""
-    return {name: yaml.safe_load(value) if value else "" for name, value in pairs}
+    """Read `-p key value` pairs: values are YAML scalars or lists, so 3 is a number.
+
+    Paths are relative to where the command is given.
+    """
+    values = {name: yaml.safe_load(value) if value else "" for name, value in pairs}
+    return absolute_paths(values, Path.cwd())
 
 
 def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:

@@ -56,6 +56,7 @@ def run_chain(
     run_dir: str | Path,
     overrides: Mapping[str, Any] | None = None,
     from_step: str | None = None,
+    until_step: str | None = None,
     force: bool = False,
     steps: Sequence[Step] = STEPS,
     echo: Callable[[str], None] = print,
@@ -72,6 +73,8 @@ def run_chain(
         Parameters that replace the profile's.
     from_step : str, optional
         Run this step and all behind it, whether up to date or not.
+    until_step : str, optional
+        Leave out the steps behind this one.
     force : bool
         Run everything; the only way to put other parameters into a folder that is in use.
     steps : sequence of Step
@@ -93,6 +96,8 @@ def run_chain(
     per_notebook = parameters.validate(values, [step.notebook for step in steps])
     first = steps.index(find_step(from_step, steps)) if from_step else len(steps)
     first = 0 if force else first
+    if until_step:
+        steps = steps[: steps.index(find_step(until_step, steps)) + 1]
     run = Run.open(run_dir)
     with locked(run):
         kept = [step for step in steps[:first] if _finished(step, run)]

@@ -15,14 +15,21 @@ import numpy as np
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import IMAGE_SUFFIXES, ImageError, read_image, resize
-from hv_utils.onnx_model import NOT_A_CELL, OK, UNREADABLE, OnnxClassifier, Verdicts, cores
+from hv_utils.onnx_model import (
+    NOT_A_CELL,
+    OK,
+    SHIPPED_MODEL,
+    UNREADABLE,
+    OnnxClassifier,
+    Verdicts,
+    cores,
+)
 from hv_utils.runs import PROJECT_ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
-SHIPPED_MODEL = Path(__file__).parent / "weights" / "hematovision.onnx"
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import read_image
+from hv_utils.learnt import check_not_learnt
 from hv_utils.preprocessing import DECODE_THREADS, IMAGE_SIZE
 from hv_utils.runs import Run, atomic_path
 
@@ -71,10 +72,12 @@ def frozen_features(
     Raises
     ------
     HematoVisionError
-        Where the weights are out of reach, or an image cannot be read.
+        Where the weights are out of reach or have learnt from a cell of the table, or an image
+        cannot be read.
     """
     from hv_utils.model import extract_features  # brings no TensorFlow until it is called
 
+    check_not_learnt(table, weights, cross_validated=True)
     paths = table["path"].astype(str).to_numpy()
     known = "sha256" in table and table["sha256"].notna().all()
     digests = table["sha256"] if known else [fingerprint(Path(path)) for path in paths]

@@ -87,7 +87,9 @@ def find_step(name: str, steps: Sequence[Step] = STEPS) -> Step:
         if name in (step.name, *step.name.split("_", 1)):
             return step
     names = ", ".join(step.name for step in steps)
-    raise HematoVisionError(f"expected --from to name one of the steps {names}, but it is {name!r}")
+    raise HematoVisionError(
+        f"expected --from and --until to name one of the steps {names}, but it is {name!r}"
+    )
 
 
 def used_modules(notebook: Path) -> list[Path]:

@@ -171,13 +171,15 @@ def fine_tune(
     class_weight: bool = True,
     augment: keras.Model | None = None,
     patience: int = 3,
-    freeze_batch_norm: bool = False,
+    norm_images: int = 0,
     checkpoint: str | Path | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Phase 2: train the upper blocks of the backbone, or all of it, together with the head.
 
-    The learning rate climbs to its peak in the first tenth of the steps and falls to zero along a
+    Batch normalisations train along from `from_block` on, with a momentum of 0.9: Keras's 0.99 lags
+    far behind in a run of a few hundred steps, and the validation score then looks broken. The
+    learning rate climbs to its peak in the first tenth of the steps and falls to zero along a
     cosine. The epoch with the highest validation macro-F1 is kept (of equals, that with the lower
     validation loss); where none is better than the head alone, the model stays as it was.
 
@@ -197,10 +199,10 @@ def fine_tune(
         Images of one pass; 0 takes all. No image is seen twice before all were seen once.
     augment : keras.Model, optional
         `preprocessing.augmentation_layers(...)`.
-    freeze_batch_norm : bool
-        Keep every batch normalisation as it is, instead of training those from `from_block` on
-        (with a momentum of 0.9: Keras's 0.99 lags far behind in a run of a few hundred steps, and
-        the validation score then looks broken).
+    norm_images : int
+        After each pass, measure the statistics of every batch normalisation anew on so many
+        training images as they are (`weights.calibrate_batch_norm`): those that were gathered on
+        the way are of augmented images and of the last few batches. 0 keeps them.
     checkpoint : str or Path, optional
         Folder for the state after each epoch, from which a call after an interruption goes on.
 
@@ -219,7 +221,7 @@ def fine_tune(
         "images": images_per_epoch,
         "weigh": class_weight,
         "augment": describe_layers(augment) if augment else None,
-        "freeze": freeze_batch_norm,
+        "norm": norm_images,
         "seed": seed,
     }
     fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
@@ -233,7 +235,9 @@ def fine_tune(
         return judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val)
 
     kept = Kept(model, checkpoint, fingerprint, rank(judged()))
-    unfreeze(model, from_block, freeze_batch_norm=freeze_batch_norm)
+    unfreeze(model, from_block)
+    plain = train["path"].sample(min(norm_images, len(train)), random_state=seed)
+    plain_images = load_images(plain, size=input_size(model))
     compile_model(model, cosine_schedule(learning_rate, steps * epochs))
     model.optimizer.iterations.assign(len(kept.rows) * steps)
     for epoch in range(len(kept.rows) + 1, epochs + 1):
@@ -250,6 +254,8 @@ def fine_tune(
         )
         result = model.fit(data, class_weight=weights, shuffle=False, verbose=0)
         rate = float(model.optimizer.learning_rate)
+        if norm_images:
+            calibrate_batch_norm(model, plain_images, seed=seed)
         row = history_row("fine-tuning", epoch, result.history, judged(), start)
         kept.add({**row, "learning_rate": rate})
         print_row(row, epochs)
@@ -267,8 +273,8 @@ def refuse_leak(train: pd.DataFrame, val: pd.DataFrame) -> None:
     check_no_leak(pd.concat([train.assign(split="train"), val.assign(split="val")]))
 
 
-def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = False) -> None:
-    """Make a model trainable from a block on, and not below it.
+def unfreeze(model: keras.Model, from_block: str) -> None:
+    """Make a model trainable from a block on, and not below it; see `fine_tune`.
 
     Parameters
     ----------
@@ -276,8 +282,6 @@ def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = F
         Changed in place.
     from_block : str
         `stem` for everything, a block's name such as `block6a`, or `top`.
-    freeze_batch_norm : bool
-        Leave every batch normalisation out; else those from the block on get a momentum of 0.9.
 
     Raises
     ------
@@ -296,9 +300,8 @@ def unfreeze(model: keras.Model, from_block: str, *, freeze_batch_norm: bool = F
     first = prefixes.index(from_block)
     model.trainable = True
     for position, layer in enumerate(model.layers):
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = position >= first and not (is_norm and freeze_batch_norm)
-        if is_norm:
+        layer.trainable = position >= first
+        if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
 
 

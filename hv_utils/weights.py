@@ -2,7 +2,8 @@
 
 `imagenet` is Keras's own file, downloaded once. `lite0` ships with the project, for machines
 without internet: the ImageNet weights of EfficientNet-Lite0, whose convolutions and batch
-normalisations fit EfficientNetB0 one to one (see `hv_utils/weights/README.md`).
+normalisations fit EfficientNetB0 one to one. `hematovision` is the backbone of the model in the
+box, trained on blood cells (for both see `hv_utils/weights/README.md`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hv_utils.errors import HematoVisionError
+from hv_utils.kernels import fill_backbone
+from hv_utils.onnx_model import SHIPPED_MODEL, read_verified
 
 if TYPE_CHECKING:
     import keras
 
-START_WEIGHTS = ("auto", "imagenet", "lite0", "none")
+START_WEIGHTS = ("auto", "imagenet", "lite0", "hematovision", "none")
 FOLDER = Path(__file__).parent / "weights"
 LAST_LAYER = "top_activation"
 DOWNLOAD_HOST = "storage.googleapis.com"
@@ -41,7 +44,8 @@ def backbone(
     ----------
     weights : str
         `imagenet`, `lite0`, `none` (random), `auto` (`imagenet` where it is in Keras's cache or can
-        be downloaded, else `lite0`), or the path of a `model.keras` of this project.
+        be downloaded, else `lite0`), `hematovision` (the backbone of the model in the box, which
+        knows blood cells: see `learnt`), or the path of a `model.keras` of this project.
     size : tuple of int
         Input (height, width) in pixels, at least 32 each.
     seed : int
@@ -77,8 +81,11 @@ def backbone(
     base = build(include_top=False, weights=None, input_shape=shape)
     if weights == "lite0":
         load_lite0(base)
+    elif weights == "hematovision":
+        load_hematovision(base)
     elif weights != "none":
         base = backbone_of(weights, size=size)
+        weights = "/".join(Path(weights).absolute().parts[-2:])  # the run folder and the file
     return base, weights
 
 
@@ -174,6 +181,25 @@ def load_lite0(base: keras.Model, *, gate: float = 0.5, folder: Path = FOLDER) -
     normalization.adapt_mean.assign(np.full(3, LITE0_MEAN, np.float32))
     normalization.adapt_variance.assign(np.full(3, LITE0_VARIANCE, np.float32))
     normalization.finalize_state()
+
+
+def load_hematovision(base: keras.Model, *, path: Path = SHIPPED_MODEL) -> None:
+    """Fill EfficientNetB0 with the backbone of an exported model, the shipped one, in place.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a file is missing or damaged, or was exported before its kernels were rounded.
+    """
+    import onnx
+
+    _, graph, arrays = read_verified(path)
+    try:
+        fill_backbone(base, onnx.load_from_string(graph), arrays)
+    except KeyError as error:
+        raise HematoVisionError(
+            f"expected a whole backbone in {path}, but {error} is missing: export the model again"
+        ) from error
 
 
 def backbone_of(path: str | Path, *, size: tuple[int, int]) -> keras.Model:

@@ -15,8 +15,7 @@ import numpy as np
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.export import write_companions
-from hv_utils.onnx_model import OnnxClassifier, arrays_path, facts_path
-from hv_utils.predict import SHIPPED_MODEL
+from hv_utils.onnx_model import SHIPPED_MODEL, OnnxClassifier, arrays_path, facts_path
 from hv_utils.runs import Run, atomic_path
 
 LARGEST = 20e6  # bytes, all weights of the package together

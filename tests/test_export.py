@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from hv_utils import finishing
 from hv_utils.errors import HematoVisionError
 from hv_utils.export import (
     export_model,
     fold_normalization,
     head_arrays,
     sha256,
-    store_half,
     write_companions,
 )
 from hv_utils.finishing import finish_model
 from hv_utils.gradcam import grad_cam
+from hv_utils.kernels import name_kernels, round_kernels, store_half
 from hv_utils.model import build_model, load_model, save_model
 from hv_utils.onnx_model import OnnxClassifier, arrays_path, facts_path
 from hv_utils.preprocessing import load_images
@@ -44,6 +45,7 @@ def run(tmp_path_factory):
         rows.append({"path": str(path), "label": CLASSES[label], "split": split, "cell": number})
     run.write_table("images.csv", pd.DataFrame(rows))
     model = build_model(3, size=SIZE, weights="lite0", hidden=16, seed=1)
+    round_kernels(model)
     save_model(model, run.path("model.keras"), classes=CLASSES)
     return run
 
@@ -113,8 +115,21 @@ def test_half_precision_is_half_the_file(run, finished, images, tmp_path):
     assert half.stat().st_size < 10e6
     logits, _ = OnnxClassifier.load(half).run(images)
     expected, _ = OnnxClassifier.load(full).run(images)
-    assert np.abs(logits - expected).max() < 0.05 * expected.std()
+    assert np.abs(logits - expected).max() < 1e-4, "the kernels were rounded before"
     assert sorted(tmp_path.iterdir()) == [half, facts_path(half), arrays_path(half)]
+
+
+def test_an_export_that_disagrees_is_refused(monkeypatch, tmp_path, run):
+    rough = Run.open(tmp_path / "rough")
+    rough.write_table("images.csv", run.read_table("images.csv"))
+    model, meta = load_model(run.path("model.keras"))
+    model.get_layer("top_conv").set_weights([model.get_layer("top_conv").get_weights()[0] * 1.0007])
+    save_model(model, rough.path("model.keras"), classes=meta["classes"])
+    monkeypatch.setattr(finishing, "AGREEMENT", 1e-7)
+    with pytest.raises(HematoVisionError, match="round_kernels"):
+        finish_model(rough, rank=8, progress=lambda line: None)
+    missing = name_kernels(onnx.load(run.path("model.onnx")), model)
+    assert "top_conv" in missing
 
 
 def test_folding_keeps_the_numbers():

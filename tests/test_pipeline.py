@@ -1,8 +1,10 @@
 """The chain, on two small notebooks: what runs again, what is skipped, what stops it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from filelock import FileLock
@@ -75,6 +77,43 @@ def test_from_step_and_force(chain):
     assert chain(force=True) == []
 
 
+def test_until_step_leaves_out_what_follows_but_knows_its_parameters(chain):
+    chain(until_step="first", overrides={"rate": 0.1})
+    assert (chain.folder / "first.json").exists()
+    assert not (chain.folder / "second.json").exists()
+    assert chain(overrides={"rate": 0.1}) == ["01_first"]
+
+
+def test_an_interrupted_chain_stops_at_once_and_resumes(chain, write_notebook, tmp_path):
+    started = tmp_path / "started"
+    slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
+    second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
+    write_notebook(chain.notebooks / "02_second.ipynb", second, slow)
+    code = f"""
+from pathlib import Path
+from hv_utils import cli, parameters, pipeline, steps
+from hv_utils.steps import Step
+steps.NOTEBOOKS, parameters.PROFILES = Path({str(chain.notebooks)!r}), Path({str(tmp_path)!r})
+run_chain, two = pipeline.run_chain, {STEPS!r}
+pipeline.run_chain = lambda *a, **k: run_chain(
+    *a, **{{**k, "run_dir": {str(chain.folder)!r}, "steps": two}})
+cli.main()
+"""
+    (tmp_path / "small.yaml").write_text("size: 2\n")
+    command = [sys.executable, "-c", code, "run", "--profile", "small"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not started.exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "hv: stopped; the same command resumes" in errors
+    assert "Traceback" not in errors
+    write_notebook(chain.notebooks / "02_second.ipynb", second, SECOND)
+    assert chain() == ["01_first"], "the lock is free and the first step is kept"
+
+
 def test_failed_notebook_is_named_and_the_chain_resumes_there(chain, write_notebook):
     write_notebook(chain.notebooks / "02_second.ipynb", PARAMETERS, "1 / 0")
     with pytest.raises(HematoVisionError, match=r"02_second, cell \d failed with ZeroDiv"):
@@ -136,10 +175,21 @@ def test_command_line_values_are_typed():
     assert parameters.from_command_line(pairs) == expected
 
 
+def test_paths_are_relative_to_where_they_are_written(monkeypatch, tmp_path):
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path)
+    values = parameters.from_command_line([("folder", "cells"), ("weights", "lite0")])
+    assert values == {"folder": str(tmp_path / "cells"), "weights": "lite0"}
+    (tmp_path / "own.yaml").write_text("archive: notebooks\nfolder: nowhere\nsource: cells\n")
+    monkeypatch.setattr(parameters, "PROFILES", tmp_path)
+    expected = {"archive": str(steps.NOTEBOOKS), "folder": "nowhere", "source": "cells"}
+    assert parameters.read_profile("own") == expected
+
+
 def test_unknown_profile_and_step(chain):
     with pytest.raises(HematoVisionError, match="profile that is one of small"):
         run_chain("large", run_dir=chain.folder)
-    with pytest.raises(HematoVisionError, match="--from to name one of the steps 01_first"):
+    with pytest.raises(HematoVisionError, match="--until to name one of the steps 01_first"):
         chain(from_step="third")
 
 

@@ -8,9 +8,12 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT
+from hv_utils.gradcam import grad_cam
+from hv_utils.images import resize
 from hv_utils.labels import CLASSES
-from hv_utils.onnx_model import OnnxClassifier
-from hv_utils.predict import SHIPPED_MODEL, default_model
+from hv_utils.model import build_model
+from hv_utils.onnx_model import SHIPPED_MODEL, OnnxClassifier
+from hv_utils.predict import default_model
 from hv_utils.smear import draw_photo
 
 
@@ -52,3 +55,17 @@ def test_its_licence_and_origin_are_told():
     about = (SHIPPED_MODEL.parent / "README.md").read_text(encoding="utf-8")
     assert "hematovision.onnx" in about
     assert "results/native" in about
+
+
+def test_it_computes_what_keras_computes(model):
+    reference = build_model(len(model.classes), size=model.size, weights="hematovision", dropout=0)
+    for name, (kernel, bias) in zip(("hidden", "logits"), model.head, strict=True):
+        reference.get_layer(name).set_weights([kernel, bias])
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (4, 9, 12, 3), dtype=np.uint8)
+    images = np.stack([resize(image, model.size) for image in small])
+    plain = OnnxClassifier(model.session, model.classes, model.size, model.head)
+    found = plain(images, cam=True)
+    expected = np.asarray(reference(images.astype(np.float32), training=False))
+    np.testing.assert_allclose(found.pred_probs, expected, atol=1e-4)
+    np.testing.assert_allclose(found.heat_maps, grad_cam(reference, images), atol=1e-4)

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from hv_utils import training
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import predict_probs
-from hv_utils.preprocessing import augmentation_layers
+from hv_utils.preprocessing import augmentation_layers, load_images
 from hv_utils.splits import LeakError
 from hv_utils.training_steps import cosine_schedule, images_of_epoch
 
@@ -135,6 +135,20 @@ def test_fine_tuning_changes_what_lies_above_the_block_and_nothing_below(tables)
     assert same == [True, True, False, False]
 
 
+def test_batch_norms_are_measured_on_images_as_they_are(tables):
+    bright = keras.Sequential([keras.layers.Rescaling(0.0, 255.0)])
+    means = []
+    for count in (0, 16):
+        model = new_model()
+        options = {"from_block": "stem", "epochs": 1, "augment": bright, **QUICK}
+        training.fine_tune(model, *tables, norm_images=count, **options)
+        images = load_images(tables[0]["path"], size=SIZE)
+        mean = keras.Model(model.input, model.get_layer("stem_conv").output)(images).numpy()
+        stored = model.get_layer("stem_bn").moving_mean.numpy()
+        means.append(float(np.abs(stored - mean.mean(axis=(0, 1, 2))).mean()))
+    assert means[1] < means[0] / 2, "nearer to the plain images than to the white ones"
+
+
 def test_a_fine_tuning_that_harms_leaves_the_model_as_it_was(tables):
     model = new_model()
     training.train_head(model, *tables, epochs=40, learning_rate=0.05, **QUICK)
@@ -149,9 +163,9 @@ def test_a_fine_tuning_that_harms_leaves_the_model_as_it_was(tables):
 
 def test_unfreeze(tables):
     model = new_model()
-    training.unfreeze(model, "block7a", freeze_batch_norm=True)
-    trainable = {layer.name for layer in model.layers if layer.trainable and layer.weights}
-    assert trainable == {"block7a_project_conv", "top_conv", "logits"}
+    training.unfreeze(model, "block7a")
+    assert model.get_layer("block7a_project_bn").trainable
+    assert not model.get_layer("stem_bn").trainable
     training.unfreeze(model, "stem")
     assert model.get_layer("stem_bn").trainable
     assert model.get_layer("stem_bn").momentum == 0.9

@@ -8,6 +8,9 @@ import pytest
 
 from hv_utils import weights
 from hv_utils.errors import HematoVisionError
+from hv_utils.export import export_model
+from hv_utils.kernels import round_kernels
+from hv_utils.model import build_model, save_model
 
 REFERENCE = Path(__file__).parent / "lite0-reference.json"
 
@@ -121,6 +124,36 @@ def test_weights_from_an_earlier_model(tmp_path, base):
     np.testing.assert_allclose(loaded(image), base(image), atol=1e-5)
     with pytest.raises(HematoVisionError, match="224x224"):
         weights.backbone(str(tmp_path / "base.keras"), size=(64, 64))
+
+
+def test_an_exported_backbone_comes_back_whole(tmp_path, base):
+    model = build_model(3, size=(64, 96), weights="lite0", seed=3)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("se_expand"):  # as if these had learnt
+            kernel, bias = layer.get_weights()
+            layer.set_weights([rng.normal(0, 0.1, kernel.shape), bias])
+    round_kernels(model)
+    save_model(model, tmp_path / "model.keras", classes=["a", "b", "c"])
+    path = export_model(tmp_path / "model.keras", tmp_path / "model.onnx")
+    again = keras.applications.EfficientNetB0(
+        include_top=False, weights=None, input_shape=(64, 96, 3)
+    )
+    weights.load_hematovision(again, path=path)
+    expected = keras.Model(model.input, model.get_layer("top_activation").output)
+    image = wave(64, 96)[None]
+    assert np.abs(again(image) - expected(image)).max() < 1e-5
+    norms = [model.get_layer("block3a_bn"), again.get_layer("block3a_bn")]
+    assert all(map(np.array_equal, *[norm.get_weights() for norm in norms])), "training goes on"
+
+
+def test_the_model_in_the_box_is_a_start_of_any_size():
+    base, name = weights.backbone("hematovision", size=(64, 64))
+    assert name == "hematovision"
+    plain, _ = weights.backbone("lite0", size=(64, 64))
+    kernels = [x.get_layer("block5b_project_conv").get_weights()[0] for x in (base, plain)]
+    likeness = np.corrcoef(*map(np.ravel, kernels))[0, 1]
+    assert 0.1 < likeness < 0.9999, "it started from lite0 and learnt"
 
 
 def test_calibration_gives_the_batch_its_own_statistics(base):

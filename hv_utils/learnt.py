@@ -1,0 +1,81 @@
+"""The cells that start weights have learnt from, which must not be tested with them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from hv_utils.onnx_model import SHIPPED_MODEL, facts_path
+from hv_utils.splits import HELD_OUT, UNPLACED, LeakError
+
+FACT = "learnt"  # in the JSON file beside a model
+
+
+def cells_learnt(images: pd.DataFrame, weights: str = "none") -> list[str]:
+    """Return which cells a model has learnt from after training on a table.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Image table; its rows of `train` are learnt from, and those of `val` chosen on.
+    weights : str
+        The start weights, which may have learnt from others before.
+
+    Returns
+    -------
+    list of str
+        Sorted, as `<source>/<group>`, of all cells whose photo is known.
+    """
+    taken = images[images["split"] == "train"]
+    return sorted({*_names(taken).dropna(), *learnt_before(weights)})
+
+
+def learnt_before(weights: str) -> list[str]:
+    """Return the cells behind start weights: none behind those of ImageNet.
+
+    Parameters
+    ----------
+    weights : str
+        As in `weights.backbone`.
+    """
+    path = facts_path(SHIPPED_MODEL) if weights == "hematovision" else Path(f"{weights}.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get(FACT, [])
+    except (OSError, ValueError):  # no model of this project; loading it will say what is wrong
+        return []
+
+
+def check_not_learnt(images: pd.DataFrame, weights: str, *, cross_validated: bool = False) -> None:
+    """Refuse start weights that have learnt from cells on which they would be judged.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Image table.
+    weights : str
+        As in `weights.backbone`.
+    cross_validated : bool
+        Whether every row is judged in its turn, not those of `val` and `test` alone.
+
+    Raises
+    ------
+    LeakError
+        Naming one such cell and how many more there are.
+    """
+    side = images["split"].replace(HELD_OUT)
+    judged = side != UNPLACED if cross_validated else side.isin(["val", "test"])
+    seen = sorted(set(_names(images[judged]).dropna()) & set(learnt_before(weights)))
+    if seen:
+        others = f" (and {len(seen) - 1} more)" if len(seen) > 1 else ""
+        raise LeakError(
+            f"expected start weights that have not seen the cells they are judged on, but "
+            f"{weights} has learnt from cell {seen[0]}{others}: the score would be of memory; "
+            "take weights=lite0, or hold out the cells that it held out"
+        )
+
+
+def _names(images: pd.DataFrame) -> pd.Series:
+    groups = images["group"] if "group" in images else images["cell"]
+    return (images["source"] + "/" + groups.astype("string")).astype("string")
