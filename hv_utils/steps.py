@@ -72,6 +72,7 @@ STEPS = (
         ),
         ("claims.csv",),
     ),
+    Step("11_box", (), ("box.json",)),
 )
 
 
@@ -134,10 +135,13 @@ def _imported(tree: ast.AST) -> set[Path]:
 
 
 def published_inputs(notebook: Path) -> list[Path]:
-    """Return the files of `results/` that a notebook reads: the recorded run, the source map."""
+    """Return the files of `results/` that a notebook reads: recorded runs, the source map."""
     from hv_utils.source_map import SOURCE_MAP
 
     code = notebook.read_text(encoding="utf-8")
     found = sorted(REFERENCE_RESULTS.glob("*/*.json")) if "reference_results" in code else []
+    if PACKAGE / "published.py" in used_modules(notebook):
+        names = ("*.json", "*/predictions.csv")
+        return sorted(path for name in names for path in REFERENCE_RESULTS.glob(name))
     reads_map = PACKAGE / "source_map.py" in used_modules(notebook) and "sources.load(" in code
     return [*found, SOURCE_MAP] if reads_map and SOURCE_MAP.exists() else found

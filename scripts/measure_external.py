@@ -1,6 +1,6 @@
 """Score a model on cells from another laboratory and stain: Dataset 1 of Zheng et al. (2018).
 
-    python scripts/measure_external.py MODEL.onnx ARCHIVE.zip [--json results/external.json]
+    python scripts/measure_external.py ARCHIVE.zip NAME=MODEL.onnx … [--json results/external.json]
 
 300 crops of 120x120 pixels around one white cell each, of another stain, lamp and camera. Nothing
 was tuned on them. Each is judged in three ways: squeezed into the model's input as any image is;
@@ -16,6 +16,7 @@ import csv
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,15 +75,10 @@ def whitened(image: np.ndarray) -> np.ndarray:
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
-def main() -> None:
-    """Measure and print; write where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("archive", type=Path, help="the set's zip file")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    model = OnnxClassifier.load(options.model)
-    images, labels = read_set(options.archive)
+def measure(
+    model: OnnxClassifier, images: list[np.ndarray], labels: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Score one model on the crops in each of the three ways."""
     ways = {
         "squeezed": [resize(image, model.size) for image in images],
         "at scale": [at_scale(image, model.size) for image in images],
@@ -104,10 +100,26 @@ def main() -> None:
             "not_ok": float(flagged),
             "per_class": {label: found["f1"] for label, found in scores["per_class"].items()},
         }
-    print(pd.DataFrame(found).T.to_string())
+    return found
+
+
+def main() -> None:
+    """Measure and print; write where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archive", type=Path, help="the set's zip file")
+    parser.add_argument("models", nargs="+", metavar="NAME=MODEL.onnx")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    images, labels = read_set(options.archive)
+    found, checksums = {}, {}
+    for pair in options.models:
+        name, _, path = pair.partition("=")
+        model = OnnxClassifier.load(path)
+        found[name] = measure(model, images, labels)
+        checksums[name] = model.meta["sha256"]
+        print(f"{name}\n{pd.DataFrame(found[name]).T.to_string()}", flush=True)
     if options.json:
-        facts = {"model": model.meta["sha256"], "classes": model.classes, "ways": found}
-        write_text(options.json, dump_json(facts))
+        write_text(options.json, dump_json({"sha256": checksums, "models": found}))
 
 
 if __name__ == "__main__":

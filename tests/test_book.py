@@ -81,7 +81,7 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
             *("notebooks/08_ablations", "notebooks/09_audit"),
         ],
         8: ["notebooks/05_gradcam"],
-        9: ["notebooks/06_prediction"],
+        9: ["notebooks/06_prediction", "notebooks/11_box"],
         10: ["notebooks/10_claims"],
     }
 
