@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab check bench lock clean
+.PHONY: help book test lab check bench model lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,12 @@ check: $(READY)  ## lint, format and, where the book is built, its links
 
 bench: $(READY)  ## time this project against the usual ways, side by side
 	@$(BIN)/python scripts/bench.py
+
+model: $(READY)  ## train the model in the box anew on ARCHIVE=the real set's zip; three hours
+	@test -n "$(ARCHIVE)" || { echo "make: expected the real data: make model ARCHIVE=blood-cells.zip"; exit 1; }
+	@$(BIN)/hv run --profile native --archive "$(ARCHIVE)" --until prediction
+	@$(BIN)/hv run --profile native-longer --archive "$(ARCHIVE)" --until prediction
+	@$(BIN)/python scripts/ship_model.py runs/native-longer
 
 lock:  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv

@@ -129,7 +129,8 @@ def photos_of(run: Run, table: pd.DataFrame, split: str, count: int) -> pd.DataF
     photos = run.read_table("photos.csv")
     cells = set(table.loc[table["split"] == split, "cell"].dropna())
     chosen = photos[photos["photo"].isin(cells) & photos["label"].isin(set(table["label"]))]
-    chosen = chosen[[Path(path).is_file() for path in chosen["path"]]]
+    there = [Path(path).is_file() for path in chosen["path"]]
+    chosen = chosen.loc[np.array(there, bool)]
     return chosen.head(count) if count else chosen
 
 

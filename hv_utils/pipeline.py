@@ -14,6 +14,7 @@ from typing import Any
 
 from hv_utils import parameters
 from hv_utils.errors import HematoVisionError
+from hv_utils.onnx_model import SHIPPED_MODEL
 from hv_utils.runs import Run, environment
 from hv_utils.steps import STEPS, Step, find_step, published_inputs, used_modules
 
@@ -161,9 +162,9 @@ def _task(
 
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
     inputs += published_inputs(step.notebook)
-    archive = values.get("archive")
-    if archive and Path(archive).is_file():
-        inputs.append(Path(archive))
+    files = [Path(values.get(name) or "") for name in ("archive", "weights")]
+    files += [SHIPPED_MODEL] if values.get("weights") == "hematovision" else []
+    inputs += [path for path in files if path.is_file()]
     executed = run.path("notebooks") / step.notebook.name
     return {
         "name": step.name,

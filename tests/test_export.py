@@ -104,6 +104,15 @@ def test_validation_images_pass_and_noise_does_not(run, finished):
     assert model(blank).statuses == ["not_a_cell"] * 2
 
 
+def test_a_folder_of_images_has_no_photos(run, tmp_path):
+    folder = Run.open(tmp_path)
+    columns = ["photo", "path", "category", "label", "doubt", "white_cells"]
+    folder.write_table("photos.csv", pd.DataFrame(columns=columns))
+    found = finishing.photos_of(folder, run.read_table("images.csv"), "train", 0)
+    assert {"path", "label"} <= set(found.columns)
+    assert found.empty
+
+
 def test_half_precision_is_half_the_file(run, finished, images, tmp_path):
     full, half = run.path("model.onnx"), tmp_path / "half.onnx"
     proto = onnx.load(full)
