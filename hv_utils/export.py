@@ -80,8 +80,9 @@ def write_companions(
     facts : mapping
         What is to be known of the model: `classes`, `size`, `temperature`, `thresholds` and so on.
     arrays : mapping of str to numpy.ndarray
-        The head (`head_0_kernel`, `head_0_bias`, …) and, with the prefix `novelty_`, the statistics
-        of the training features.
+        The head (`head_0_kernel`, `head_0_bias`, …), with the prefix `base_` what
+        `kernels.vectors` gives, and with the prefix `novelty_` the statistics of the training
+        features.
     """
     with atomic_path(arrays_path(onnx_path)) as temporary:
         np.savez_compressed(temporary, **arrays)

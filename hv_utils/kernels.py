@@ -105,9 +105,8 @@ def name_kernels(proto: onnx.ModelProto, model: keras.Model) -> list[str]:
     Returns
     -------
     list of str
-        Layers whose kernel was not found: those not rounded, and those whose kernel equals
-        another's, as gates do that have not learnt yet. Such a graph runs, but `fill_backbone`
-        refuses it.
+        Layers whose kernel was not found, or equals another's, as those of gates do that have not
+        learnt yet. Such a graph runs, but `fill_backbone` refuses it.
     """
     import keras
     from onnx import numpy_helper
@@ -159,8 +158,14 @@ def vectors(model: keras.Model) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to numpy.ndarray
-        Under `base_<layer>/<position among the layer's weights>`.
+        Under `base_<layer>/<position among the layer's weights>`, the head's biases among them.
+        Empty for Keras's ImageNet variant: it has a layer more at its input than the backbone that
+        `fill_backbone` fills.
     """
+    import keras
+
+    if sum(isinstance(layer, keras.layers.Rescaling) for layer in model.layers) > 1:
+        return {}
     return {
         _vector_name(layer, index): values
         for layer in model.layers

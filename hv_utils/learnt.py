@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from hv_utils.errors import HematoVisionError
 from hv_utils.onnx_model import SHIPPED_MODEL, facts_path
+from hv_utils.source_map import attach_sources
 from hv_utils.splits import HELD_OUT, UNPLACED, LeakError
 
 FACT = "learnt"  # in the JSON file beside a model
@@ -39,12 +41,25 @@ def learnt_before(weights: str) -> list[str]:
     ----------
     weights : str
         As in `weights.backbone`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a model does not tell.
     """
-    path = facts_path(SHIPPED_MODEL) if weights == "hematovision" else Path(f"{weights}.json")
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get(FACT, [])
-    except (OSError, ValueError):  # no model of this project; loading it will say what is wrong
+    if weights == "hematovision":
+        path = facts_path(SHIPPED_MODEL)
+    elif Path(weights).is_file():
+        path = Path(f"{weights}.json")
+    else:  # a name, or a mistake that loading the weights will tell of
         return []
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))[FACT]
+    except (OSError, ValueError, KeyError) as error:
+        raise HematoVisionError(
+            f"expected {path} to list the cells that {weights} has learnt from, but it does not: "
+            "the model is of an earlier version; train it again"
+        ) from error
 
 
 def check_not_learnt(images: pd.DataFrame, weights: str, *, cross_validated: bool = False) -> None:
@@ -64,9 +79,12 @@ def check_not_learnt(images: pd.DataFrame, weights: str, *, cross_validated: boo
     LeakError
         Naming one such cell and how many more there are.
     """
+    learnt = set(learnt_before(weights))
+    if not learnt:
+        return
     side = images["split"].replace(HELD_OUT)
     judged = side != UNPLACED if cross_validated else side.isin(["val", "test"])
-    seen = sorted(set(_names(images[judged]).dropna()) & set(learnt_before(weights)))
+    seen = sorted(set(_names(images[judged]).dropna()) & learnt)
     if seen:
         others = f" (and {len(seen) - 1} more)" if len(seen) > 1 else ""
         raise LeakError(
@@ -77,5 +95,9 @@ def check_not_learnt(images: pd.DataFrame, weights: str, *, cross_validated: boo
 
 
 def _names(images: pd.DataFrame) -> pd.Series:
+    """Name each image's cell; one of unknown source is looked up in the real set by its content."""
     groups = images["group"] if "group" in images else images["cell"]
-    return (images["source"] + "/" + groups.astype("string")).astype("string")
+    names = images["source"].astype("string") + "/" + groups.astype("string")
+    if names.isna().any() and "sha256" in images:
+        names = names.fillna("kaggle/" + attach_sources(images[["sha256"]])["group"])
+    return names

@@ -10,9 +10,10 @@ import yaml
 
 from hv_utils.errors import HematoVisionError
 from hv_utils.runs import PROJECT_ROOT
+from hv_utils.weights import START_WEIGHTS
 
 PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
-PATHS = ("archive", "folder", "weights")  # may hold a path; weights also a name
+PATHS = ("archive", "folder", "images", "weights", "probe_weights")
 CHAIN_PARAMETER = "run_dir"  # set by the chain itself
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 
@@ -57,9 +58,9 @@ def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """
 
     def absolute(name: str, value: Any) -> Any:
-        if name not in PATHS or not isinstance(value, str) or not value:
+        if name not in PATHS or not isinstance(value, str) or value in ("", *START_WEIGHTS):
             return value
-        path = (base / value).expanduser()
+        path = base / Path(value).expanduser()
         return str(path.absolute()) if path.exists() else value
 
     return {name: absolute(name, value) for name, value in values.items()}

@@ -97,11 +97,10 @@ def run_chain(
     per_notebook = parameters.validate(values, [step.notebook for step in steps])
     first = steps.index(find_step(from_step, steps)) if from_step else len(steps)
     first = 0 if force else first
-    if until_step:
-        steps = steps[: steps.index(find_step(until_step, steps)) + 1]
+    last = steps.index(find_step(until_step, steps)) + 1 if until_step else len(steps)
     run = Run.open(run_dir)
     with locked(run):
-        kept = [step for step in steps[:first] if _finished(step, run)]
+        kept = [step for step in (*steps[:first], *steps[last:]) if _finished(step, run)]
         _settle_parameters(run, profile, values, kept)
         run.record(profile=profile, command=_command(), seed=values.get("seed", 0), **environment())
         tasks = [
@@ -110,9 +109,9 @@ def run_chain(
                 run,
                 per_notebook[step.notebook],
                 forced=index >= first,
-                heading=f"[{index + 1}/{len(steps)}] {step.name}",
+                heading=f"[{index + 1}/{last}] {step.name}",
             )
-            for index, step in enumerate(steps)
+            for index, step in enumerate(steps[:last])
         ]
         execute(tasks, state=run.path(STATE), echo=echo)
     return run
@@ -163,6 +162,7 @@ def _task(
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
     inputs += published_inputs(step.notebook)
     files = [Path(values.get(name) or "") for name in ("archive", "weights")]
+    files += [Path(f"{values.get('weights')}.json")]  # tells which cells were learnt
     files += [SHIPPED_MODEL] if values.get("weights") == "hematovision" else []
     inputs += [path for path in files if path.is_file()]
     executed = run.path("notebooks") / step.notebook.name

@@ -15,9 +15,12 @@ import pandas as pd
 
 from hv_utils.metrics import from_predictions, score
 from hv_utils.runs import REFERENCE_RESULTS
+from hv_utils.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
-# Contradicted by every model tried, and doubtful to the eye: eosinophil, neutrophil, monocyte.
+# Doubtful to the eye and contradicted by every model tried: eosinophil, neutrophil, monocyte.
 DOUBTFUL_TEST_CELLS = ("00093", "00082", "00110")
+SHIPPED_RUN = "native-longer"  # below results/
+WORDS = {CONFIRMED: "better", REFUTED: "worse", UNDECIDED: "undecided"}
 STATUS_COLUMNS = ("n", "ok", "unsure", "not_a_cell")
 
 
@@ -83,6 +86,13 @@ def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def best_way(found: Mapping[str, Any], model: str) -> str:
+    """Return a model's best macro-F1 in another laboratory, in words; "" where not measured."""
+    ways = found.get("models", {}).get(model, {})
+    best = max(ways.values(), key=lambda one: one["macro_f1"], default=None)
+    return in_words({"value": best["macro_f1"], **best}) if best else ""
+
+
 def status_table(found: Mapping[str, Any]) -> pd.DataFrame:
     """Return how often each kind of picture gets each status: `n` and shares, 0 to 1."""
     return pd.DataFrame(found.get("groups", {}), index=list(STATUS_COLUMNS)).T.astype({"n": int})
@@ -135,7 +145,7 @@ def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
         rows[name] = {
             "macro-F1": in_words(row),
             "difference": in_words(change) if change else "",
-            "is it better?": change["verdict"] if change else "",
+            "verdict": WORDS[change["verdict"]] if change else "",
             "minutes": round(found["minutes"][name], 1),
         }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -200,9 +200,9 @@ def fine_tune(
     augment : keras.Model, optional
         `preprocessing.augmentation_layers(...)`.
     norm_images : int
-        After each pass, measure the statistics of every batch normalisation anew on so many
-        training images as they are (`weights.calibrate_batch_norm`): those that were gathered on
-        the way are of augmented images and of the last few batches. 0 keeps them.
+        After each pass, measure the statistics of the batch normalisations that train anew on so
+        many training images as they are (`weights.calibrate_batch_norm`): those that were gathered
+        on the way are of augmented images and of the last few batches. 0 keeps them.
     checkpoint : str or Path, optional
         Folder for the state after each epoch, from which a call after an interruption goes on.
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hv_utils.checkpoints import fingerprint_settings
 from hv_utils.errors import HematoVisionError
 from hv_utils.model import build_model, predict_probs
 from hv_utils.paired import Resamples, collect, compare, gains
@@ -89,11 +90,12 @@ def measure(run: Run) -> dict[str, Any]:
     kept.mkdir(exist_ok=True)
     held, minutes = {}, {}
     for number, (name, changes) in enumerate(CONDITIONS.items()):
-        file = kept / f"{number}.npz"
+        settings = REFERENCE | changes
+        file = kept / f"{fingerprint_settings(settings, sorted(parts['test']['path']))}.npz"
         if not file.exists():
             print(f"[{number + 1}/{len(CONDITIONS)}] {name}", flush=True)
             start = time.monotonic()
-            probs = train_and_score(parts, classes, REFERENCE | changes)
+            probs = train_and_score(parts, classes, settings)
             with atomic_path(file) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, probs=probs, minutes=(time.monotonic() - start) / 60)
         with np.load(file) as arrays:

@@ -3,10 +3,11 @@
     python scripts/measure_external.py ARCHIVE.zip NAME=MODEL.onnx … [--json results/external.json]
 
 300 crops of 120x120 pixels around one white cell each, of another stain, lamp and camera. Nothing
-was tuned on them. Each is judged in three ways: squeezed into the model's input as any image is;
-brought to the size that cells have in training, on a ground of the image's own background; and so
-with the background, the median of the brighter pixels, made white as well. The basophil is left
-out. Intervals resample images, which are of different cells.
+was tuned on them, but for the scale, which uses the median diameter of their cells. Each is judged
+in three ways: squeezed into the model's input as any image is; brought to the size that cells have
+in training, on a ground of the image's own background; and so with the background, the median of
+the brighter pixels, made white as well. The basophil is left out. Intervals resample images, which
+are of different cells.
 """
 
 from __future__ import annotations

@@ -21,7 +21,11 @@ def plain(value: object, root: str) -> object:
     if isinstance(value, list):
         return [plain(item, root) for item in value]
     if isinstance(value, str) and value.startswith("/"):
-        return value.removeprefix(root).lstrip("/") if value.startswith(root) else Path(value).name
+        return (
+            value.removeprefix(root).lstrip("/")
+            if value.startswith(root)
+            else "/".join(Path(value).parts[-2:])
+        )
     return value
 
 

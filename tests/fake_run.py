@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from conftest import ROOT
 from hv_utils.book_stage import FIGURE, notebook_names
 from hv_utils.runs import Run
 
@@ -29,18 +30,20 @@ def glue_references(book: Path) -> set[tuple[str, str, str]]:
 
 def glued_patterns(notebook: Path) -> list[re.Pattern]:
     """Return patterns of every key that a notebook can glue, from the texts in its code."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    codes = [re.sub(r"(?m)^\s*[%!].*", "pass", c.source) for c in cells if c.cell_type == "code"]
+    for module in set(re.findall(r"(\w+)\.glue_values\(", "\n".join(codes))):
+        codes.append((ROOT / "hv_utils" / f"{module}.py").read_text(encoding="utf-8"))
     patterns = []
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type != "code":
-            continue
-        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*", "pass", cell.source))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                patterns.append(re.compile(re.escape(node.value)))
-            elif isinstance(node, ast.JoinedStr):
-                parts = [
-                    re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+"
-                    for part in node.values
-                ]
+    for node in (node for code in codes for node in ast.walk(ast.parse(code))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            patterns.append(re.compile(re.escape(node.value)))
+        elif isinstance(node, ast.JoinedStr):
+            parts = [
+                re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+"
+                for part in node.values
+            ]
+            if set(parts) != {r"\w+"}:  # else it would match every key
                 patterns.append(re.compile("".join(parts)))
     return patterns
 

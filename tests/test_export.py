@@ -16,6 +16,7 @@ from hv_utils.export import (
     fold_normalization,
     head_arrays,
     sha256,
+    to_onnx,
     write_companions,
 )
 from hv_utils.finishing import finish_model
@@ -132,13 +133,29 @@ def test_an_export_that_disagrees_is_refused(monkeypatch, tmp_path, run):
     rough = Run.open(tmp_path / "rough")
     rough.write_table("images.csv", run.read_table("images.csv"))
     model, meta = load_model(run.path("model.keras"))
-    model.get_layer("top_conv").set_weights([model.get_layer("top_conv").get_weights()[0] * 1.0007])
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([kernel / 4, bias])  # still held by 16 bits
+    monkeypatch.setattr(finishing, "AGREEMENT", 5e-5)
     save_model(model, rough.path("model.keras"), classes=meta["classes"])
-    monkeypatch.setattr(finishing, "AGREEMENT", 1e-7)
+    finish_model(rough, rank=8, progress=lambda line: None)
+    for layer in model.layers:
+        if layer.name.endswith("conv"):
+            layer.set_weights([layer.get_weights()[0] * 1.0007])
+    save_model(model, rough.path("model.keras"), classes=meta["classes"])
     with pytest.raises(HematoVisionError, match="round_kernels"):
         finish_model(rough, rank=8, progress=lambda line: None)
-    missing = name_kernels(onnx.load(run.path("model.onnx")), model)
-    assert "top_conv" in missing
+
+
+def test_kernels_are_named_after_their_layers(run):
+    model, _ = load_model(run.path("model.keras"))
+    missing = name_kernels(to_onnx(model), model)
+    assert {name.split("_", 1)[1] for name in missing} <= {"se_expand"}, "equal while untrained"
+    top = model.get_layer("top_conv")
+    top.set_weights([top.get_weights()[0][..., ::-1]])
+    assert set(name_kernels(to_onnx(load_model(run.path("model.keras"))[0]), model)) == {
+        *missing,
+        "top_conv",
+    }
 
 
 def test_folding_keeps_the_numbers():

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from hv_utils import probes
+from hv_utils.errors import HematoVisionError
 from hv_utils.learnt import cells_learnt, check_not_learnt, learnt_before
 from hv_utils.onnx_model import SHIPPED_MODEL, facts_path
 from hv_utils.runs import Run
+from hv_utils.source_map import read_source_map
 from hv_utils.splits import LeakError
 
 
@@ -25,6 +27,7 @@ def table(**splits):
 def start(tmp_path):
     """Return start weights that have learnt from the cells 00001 and 00002."""
     path = tmp_path / "model.keras"
+    path.touch()
     learnt = cells_learnt(table(train=["00002", "00001", "00001"], val=["00003"]))
     (tmp_path / "model.keras.json").write_text(json.dumps({"learnt": learnt}))
     return str(path)
@@ -41,6 +44,26 @@ def test_cells_that_were_held_out_before_may_judge(start):
     check_not_learnt(table(train=["00001"], val=["00003"], test=["00005"]), start)
     demo = table(train=["00007"], val=["00001"]).assign(source="demo")
     check_not_learnt(demo, start)  # another cell of the same number
+
+
+def test_copies_of_the_real_set_are_known_by_their_content():
+    learnt = learnt_before("hematovision")
+    sources = read_source_map()
+    row = sources[("kaggle/" + sources["group"]).isin(learnt)].iloc[0]
+    own = table(test=["x"]).assign(source="folder", group=pd.NA, cell=pd.NA, sha256="0" * 64)
+    check_not_learnt(own, "hematovision")
+    with pytest.raises(LeakError, match=row["group"]):
+        check_not_learnt(own.assign(sha256=row["sha256"]), "hematovision")
+
+
+def test_a_model_that_does_not_tell_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    path.touch()
+    for text in (None, "{}"):
+        if text:
+            (tmp_path / "model.keras.json").write_text(text)
+        with pytest.raises(HematoVisionError, match="train it again"):
+            check_not_learnt(table(test=["00001"]), str(path))
 
 
 @pytest.mark.parametrize("split", ["val", "test", "simple"])

@@ -8,12 +8,16 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from conftest import ROOT
 from hv_utils import parameters, steps
+from hv_utils.labels import CLASSES
 from hv_utils.runs import Run
+from hv_utils.smear import draw_photo
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOLUTIONS = sorted((ROOT / "book" / "solutions").glob("[0-9]*.md"))
@@ -213,3 +217,23 @@ class TestSmokeRun:
         assert list(verdicts["status"]) == ["ok"] * 3 + ["unreadable"]
         expected = smoke.read_table("predictions.csv").set_index("path").loc[paths, "predicted"]
         assert list(verdicts["predicted"][:3]) == list(expected)
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own_goes_through_the_chain(tmp_path):
+    """Own images have no photos, boxes or known cells: every notebook must do without."""
+    for label in CLASSES[:3]:
+        folder = tmp_path / "mine" / label
+        folder.mkdir(parents=True)
+        for number in range(20):
+            photo = draw_photo(label, rng=np.random.default_rng(number)).image
+            Image.fromarray(photo).resize((160, 120)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_text("no image")
+    command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", "smoke"]
+    command += ["--run", tmp_path / "run", "-p", "source", "folder", "-p", "folder", "mine"]
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=path)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    run = Run(tmp_path / "run")
+    assert run.read_json("metrics.json")["classes"] == list(CLASSES[:3])
+    assert len(run.read_table("claims.csv")) > 5

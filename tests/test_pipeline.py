@@ -82,6 +82,8 @@ def test_until_step_leaves_out_what_follows_but_knows_its_parameters(chain):
     assert (chain.folder / "first.json").exists()
     assert not (chain.folder / "second.json").exists()
     assert chain(overrides={"rate": 0.1}) == ["01_first"]
+    with pytest.raises(HematoVisionError, match=r"was made with rate=0\.1"):
+        chain(until_step="first", overrides={"rate": 0.2}, force=True)
 
 
 def test_an_interrupted_chain_stops_at_once_and_resumes(chain, write_notebook, tmp_path):
@@ -177,6 +179,7 @@ def test_command_line_values_are_typed():
 
 def test_paths_are_relative_to_where_they_are_written(monkeypatch, tmp_path):
     (tmp_path / "cells").mkdir()
+    (tmp_path / "lite0").mkdir()
     monkeypatch.chdir(tmp_path)
     values = parameters.from_command_line([("folder", "cells"), ("weights", "lite0")])
     assert values == {"folder": str(tmp_path / "cells"), "weights": "lite0"}
