@@ -39,11 +39,10 @@ check: $(READY)  ## lint, format and, where the book is built, its links
 bench: $(READY)  ## time this project against the usual ways, side by side
 	@$(BIN)/python scripts/bench.py
 
-model: $(READY)  ## train the model in the box anew on ARCHIVE=the real set's zip; three hours
+model: $(READY)  ## train the model in the box anew on ARCHIVE=the real set's zip; 70 minutes
 	@test -n "$(ARCHIVE)" || { echo "make: expected the real data: make model ARCHIVE=blood-cells.zip"; exit 1; }
 	@$(BIN)/hv run --profile native --archive "$(ARCHIVE)" --until prediction
-	@$(BIN)/hv run --profile native-longer --archive "$(ARCHIVE)" --until prediction
-	@$(BIN)/python scripts/ship_model.py runs/native-longer
+	@$(BIN)/python scripts/ship_model.py runs/native
 
 lock:  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv

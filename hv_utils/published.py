@@ -19,7 +19,7 @@ from hv_utils.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
 # Doubtful to the eye and contradicted by every model tried: eosinophil, neutrophil, monocyte.
 DOUBTFUL_TEST_CELLS = ("00093", "00082", "00110")
-SHIPPED_RUN = "native-longer"  # below results/
+SHIPPED_RUN = "native"  # below results/
 WORDS = {CONFIRMED: "better", REFUTED: "worse", UNDECIDED: "undecided"}
 STATUS_COLUMNS = ("n", "ok", "unsure", "not_a_cell")
 

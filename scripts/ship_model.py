@@ -1,6 +1,6 @@
 """Put the finished model of a run folder into the package, where `hv predict` finds it.
 
-    python scripts/ship_model.py runs/native-longer
+    python scripts/ship_model.py runs/native
 
 Copies model.onnx and its two companions to hv_utils/weights/hematovision.* after loading them, so
 that what is damaged is not shipped.
