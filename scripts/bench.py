@@ -42,7 +42,7 @@ from hv_utils.smear import draw_photo
 from hv_utils.training import train_head
 
 REPEATS = 3
-FILES = 96
+FILES = 192
 
 
 def draw_files(folder: Path, count: int = FILES) -> pd.DataFrame:
@@ -117,7 +117,7 @@ def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, 
 
 def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
     """Measure (c): the head's epochs on cached features, or through the frozen backbone."""
-    train, val = table.iloc[:64], table.iloc[64:80]
+    train, val = table.iloc[:160], table.iloc[160:]
 
     def cached() -> None:
         model = build_model(len(CLASSES), weights="lite0")
