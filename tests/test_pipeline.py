@@ -91,8 +91,11 @@ def test_an_interrupted_chain_stops_at_once_and_resumes(chain, write_notebook, t
     slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
     second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
     write_notebook(chain.notebooks / "02_second.ipynb", second, slow)
+    # What starts the tests in the background may have told them to ignore the signal.
     code = f"""
+import signal
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from hv_utils import cli, parameters, pipeline, steps
 from hv_utils.steps import Step
 steps.NOTEBOOKS, parameters.PROFILES = Path({str(chain.notebooks)!r}), Path({str(tmp_path)!r})
