@@ -38,8 +38,7 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
         A `.keras` file with its sidecar, see `model.save_model`.
     onnx_path : str or Path
         Where to write. Beside it come `<onnx_path>.npz` (the head's weights and what the backbone
-        holds beside kernels) and
-        `<onnx_path>.json` (classes, size, checksums of both).
+        holds beside kernels) and `<onnx_path>.json` (classes, size, checksums of both).
     half : bool
         Store the kernels as 16-bit floats: half the file. The arithmetic stays 32-bit, and nothing
         is lost where `kernels.round_kernels` came before.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hv_utils.errors import HematoVisionError
+from hv_utils.model import sidecar
 from hv_utils.onnx_model import SHIPPED_MODEL, facts_path
 from hv_utils.source_map import attach_sources
 from hv_utils.splits import HELD_OUT, UNPLACED, LeakError
@@ -34,6 +35,20 @@ def cells_learnt(images: pd.DataFrame, weights: str = "none") -> list[str]:
     return sorted({*_names(taken).dropna(), *learnt_before(weights)})
 
 
+def start_files(weights: str) -> list[Path]:
+    """Return the files behind start weights, the one that tells of them last.
+
+    Parameters
+    ----------
+    weights : str
+        As in `weights.backbone`. For ImageNet weights and names the list is empty; for
+        `hematovision` one file tells, as it holds the checksums of the others.
+    """
+    if weights == "hematovision":
+        return [facts_path(SHIPPED_MODEL)]
+    return [Path(weights), sidecar(weights)] if Path(weights).is_file() else []
+
+
 def learnt_before(weights: str) -> list[str]:
     """Return the cells behind start weights: none behind those of ImageNet.
 
@@ -47,12 +62,10 @@ def learnt_before(weights: str) -> list[str]:
     HematoVisionError
         Where a model does not tell.
     """
-    if weights == "hematovision":
-        path = facts_path(SHIPPED_MODEL)
-    elif Path(weights).is_file():
-        path = Path(f"{weights}.json")
-    else:  # a name, or a mistake that loading the weights will tell of
+    files = start_files(weights)
+    if not files:  # a name, or a mistake that loading the weights will tell of
         return []
+    path = files[-1]
     try:
         return json.loads(path.read_text(encoding="utf-8"))[FACT]
     except (OSError, ValueError, KeyError) as error:

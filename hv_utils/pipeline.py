@@ -14,7 +14,7 @@ from typing import Any
 
 from hv_utils import parameters
 from hv_utils.errors import HematoVisionError
-from hv_utils.onnx_model import SHIPPED_MODEL
+from hv_utils.learnt import start_files
 from hv_utils.runs import Run, environment
 from hv_utils.steps import STEPS, Step, find_step, published_inputs, used_modules
 
@@ -161,9 +161,9 @@ def _task(
 
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
     inputs += published_inputs(step.notebook)
-    files = [Path(values.get(name) or "") for name in ("archive", "weights")]
-    files += [Path(f"{values.get('weights')}.json")]  # tells which cells were learnt
-    files += [SHIPPED_MODEL] if values.get("weights") == "hematovision" else []
+    files = [Path(values.get("archive") or "")]
+    for name in ("weights", "probe_weights"):
+        files += start_files(values.get(name) or "")
     inputs += [path for path in files if path.is_file()]
     executed = run.path("notebooks") / step.notebook.name
     return {
