@@ -146,6 +146,5 @@ def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
             "macro-F1": in_words(row),
             "difference": in_words(change) if change else "",
             "verdict": WORDS[change["verdict"]] if change else "",
-            "minutes": round(found["minutes"][name], 1),
         }
     return pd.DataFrame.from_dict(rows, orient="index")

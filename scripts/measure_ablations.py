@@ -13,7 +13,6 @@ is kept in RUN/small-networks, and a second call goes on from there.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +87,17 @@ def measure(run: Run) -> dict[str, Any]:
     classes = sorted(parts["train"]["label"].unique())
     kept = run.path("small-networks")
     kept.mkdir(exist_ok=True)
-    held, minutes = {}, {}
+    held = {}
     for number, (name, changes) in enumerate(CONDITIONS.items()):
         settings = REFERENCE | changes
         file = kept / f"{fingerprint_settings(settings, sorted(parts['test']['path']))}.npz"
         if not file.exists():
             print(f"[{number + 1}/{len(CONDITIONS)}] {name}", flush=True)
-            start = time.monotonic()
             probs = train_and_score(parts, classes, settings)
             with atomic_path(file) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, probs=probs, minutes=(time.monotonic() - start) / 60)
+                np.savez(stream, probs=probs)
         with np.load(file) as arrays:
             held[name] = collect(parts["test"], arrays["probs"][None], classes)
-            minutes[name] = float(arrays["minutes"])
     reference, *others = held
     resamples = Resamples.draw(held[reference])
     differences = {name: (name, reference) for name in others}
@@ -112,7 +109,6 @@ def measure(run: Run) -> dict[str, Any]:
         "images": {name: len(part) for name, part in parts.items()},
         "passes": PASSES,
         "images_per_pass": IMAGES_PER_PASS,
-        "minutes": minutes,
         "scores": scores[scores["score"] == "macro_f1"].to_dict("records"),
         "differences": changes[changes["score"] == "macro_f1"].to_dict("records"),
         "data": {name: value for name, value in run.manifest["data"].items() if "sha256" in name},
