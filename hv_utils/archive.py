@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from hv_utils.errors import HematoVisionError
@@ -108,10 +109,15 @@ def unpack(archive: Path, target: Path) -> Path:
             partial.mkdir(parents=True)
             file.extractall(partial)
         partial.replace(target)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise HematoVisionError(
             f"expected a whole zip file, but {archive} is not one ({error}): the download was "
             f"probably cut short; fetch it again from {DATASET_PAGE}"
+        ) from error
+    except RuntimeError as error:  # zipfile's answer to a password
+        raise HematoVisionError(
+            f"expected a zip file without a password, but {archive} has one ({error}): "
+            f"fetch the data set from {DATASET_PAGE}"
         ) from error
     except OSError as error:
         raise HematoVisionError(

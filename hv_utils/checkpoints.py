@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hv_utils.runs import dump_json, write_text
@@ -18,10 +19,33 @@ if TYPE_CHECKING:
     import keras
 
 
-def fingerprint_settings(settings: dict[str, Any], paths: Sequence[str]) -> str:
+def fingerprint_settings(settings: dict[str, Any], images: Iterable[str]) -> str:
     """Return a digest of what a training depends on: its settings and its images, in order."""
-    text = dump_json(settings) + "\n".join(str(path) for path in paths)
+    text = dump_json(settings) + "\n".join(images)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_training(model: keras.Model, settings: dict[str, Any], images: pd.DataFrame) -> str:
+    """Return a digest of a training's settings, its images and the model that it begins with.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As the training finds it. Through its weights those count that it started from.
+    settings : dict
+    images : pandas.DataFrame
+        Columns `path` and `label`.
+    """
+    weights = hashlib.sha256()
+    for array in model.get_weights():
+        weights.update(np.ascontiguousarray(array))
+    facts = {
+        "input": model.input_shape,
+        "dropout": [layer.rate for layer in model.layers if hasattr(layer, "rate")],
+        "weights": weights.hexdigest(),
+    }
+    rows = (f"{label} {path}" for path, label in zip(images["path"], images["label"], strict=True))
+    return fingerprint_settings({**settings, **facts}, rows)
 
 
 def describe_layers(layers: keras.Model) -> list[dict[str, Any]]:
@@ -91,7 +115,7 @@ class Kept:
     checkpoint : str, Path or None
         Folder of the states.
     fingerprint : str
-        See `fingerprint_settings`.
+        See `fingerprint_training`.
     before : tuple of float
         Rank of the model as it comes, which an epoch must surpass to be kept.
     """

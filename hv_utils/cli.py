@@ -126,7 +126,8 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
     from hv_utils import predict as prediction
     from hv_utils import reports
 
-    files = prediction.find_images(paths)
+    files = prediction.find_images(paths, besides=cam)
+    overlays = reports.overlay_paths(files, cam) if cam else {}
     classify, meta = prediction.open_classifier(model, cam=bool(cam))
     rows = prediction.predict_rows(
         files,
@@ -144,7 +145,7 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
             if write:
                 write(row)
             if cam:
-                reports.save_overlay(row, cam)
+                reports.save_overlay(row, overlays[row["path"]])
             if row["status"] == "unreadable":
                 click.echo(f"hv: {row['reason']}", err=True)
     report.show()
@@ -168,7 +169,7 @@ def data() -> None:
     type=click.Path(dir_okay=False),
     help="Write the pairs of photos that show the same field there (CSV).",
 )
-@click.option("--workers", type=int, help="Threads.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 def sources(archive, out, overlaps, workers) -> None:
     """Recover the source photo of every augmented copy of an archive."""
     from hv_utils.archive import open_archive
@@ -201,11 +202,9 @@ def main() -> None:
     except HematoVisionError as error:
         click.echo(f"hv: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Abort:
-        click.echo("hv: stopped; the same command resumes", err=True)
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        click.echo("hv: stopped; the same command resumes", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        resumes = "; the same command resumes" if "run" in sys.argv[1:2] else ""
+        click.echo(f"hv: stopped{resumes}", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()

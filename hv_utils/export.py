@@ -6,7 +6,6 @@ the decoder, weights stored in half the space, the head's weights beside it for 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.kernels import name_kernels, store_half, vectors
 from hv_utils.model import FEATURE_LAYER, FEATURE_MAP_LAYER, LOGITS_LAYER, load_model
@@ -63,7 +63,7 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
     onnx_path = Path(onnx_path)
     with atomic_path(onnx_path) as temporary:
         temporary.write_bytes(graph.SerializeToString())
-    facts = {**meta, "half": half, "made_from_sha256": sha256(Path(model_path))}
+    facts = {**meta, "half": half, "made_from_sha256": fingerprint(Path(model_path))}
     return write_companions(onnx_path, facts=facts, arrays={**head, **vectors(model)})
 
 
@@ -85,15 +85,20 @@ def write_companions(
     """
     with atomic_path(arrays_path(onnx_path)) as temporary:
         np.savez_compressed(temporary, **arrays)
-    checksums = {"onnx": sha256(onnx_path), "npz": sha256(arrays_path(onnx_path))}
+    checksums = {"onnx": fingerprint(onnx_path), "npz": fingerprint(arrays_path(onnx_path))}
     facts = {**facts, "bytes": onnx_path.stat().st_size, "sha256": checksums}
     write_text(facts_path(onnx_path), dump_json(facts))
     return onnx_path
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def move_export(source: Path, target: Path) -> Path:
+    """Give an export, all three files of it, another name; the one that vouches for it comes last.
+
+    Until then `target` is what it was, or is refused by its checksums.
+    """
+    for name in (Path, arrays_path, facts_path):
+        name(source).replace(name(target))
+    return target
 
 
 def head_arrays(model: keras.Model) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from hv_utils.calibration import fit_temperature
 from hv_utils.errors import HematoVisionError
-from hv_utils.export import export_model, write_companions
+from hv_utils.export import export_model, move_export, write_companions
 from hv_utils.novelty import QUANTILE, fit_novelty
 from hv_utils.onnx_model import OnnxClassifier, arrays_path, cores
 from hv_utils.preprocessing import encode_labels, load_images
@@ -74,7 +74,7 @@ def finish_model(
     table = run.read_table("images.csv", made_by="01_data")
     source = run.need("model.keras", made_by="03_model")
     train, val = (_some(table, split, max_images, seed) for split in ("train", "val"))
-    path = run.path("model.onnx")
+    path = run.path(".model.onnx")  # not yet by its name: what is refused below must not be used
     progress("exporting to ONNX")
     export_model(source, path, half=half)
     model = OnnxClassifier.load(path)
@@ -115,7 +115,7 @@ def finish_model(
         "agreement": agreement(source, model, list(val["path"][:AGREEMENT_IMAGES])),
     }
     write_companions(path, facts=facts, arrays=arrays)
-    return OnnxClassifier.load(path).meta
+    return OnnxClassifier.load(move_export(path, run.path("model.onnx"))).meta
 
 
 def photos_of(run: Run, table: pd.DataFrame, split: str, count: int) -> pd.DataFrame:

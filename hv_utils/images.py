@@ -15,6 +15,9 @@ MIN_SIDE = 16
 MAX_SIDE = 10_000
 # Sixteen-bit greyscale: Pillow keeps it as it is, where `convert("RGB")` would clip it to white.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+SHALLOW = 4096  # cameras of 10 or 12 bits put their numbers into 16 as they are
+# Above the limits here Pillow raises; below, its own warning would say what we have checked.
+Image.MAX_IMAGE_PIXELS = MAX_SIDE**2
 
 
 class ImageError(HematoVisionError):
@@ -105,6 +108,12 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode in DEEP_MODES:
         deep = np.clip(np.asarray(image, dtype=np.int64), 0, 65_535)
+        if deep.max() < SHALLOW:
+            bits = int(deep.max()).bit_length()
+            raise ImageError(
+                f"expected 16-bit grey values up to 65,535, but {path} uses {bits} of the 16 bits "
+                "and would look black: spread them over the whole range, or export 8 bits"
+            )
         grey = np.round(deep / 257).astype(np.uint8)  # 65,535 / 257 = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,24 @@ def read_profile(name: str) -> dict[str, Any]:
             f"expected a profile that is one of {', '.join(profile_names())}, but it is {name!r}: "
             f"choose one of them or write {path}"
         )
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    values = _yaml(path.read_text(encoding="utf-8"), str(path)) or {}
     if not isinstance(values, dict):
         raise HematoVisionError(
             f"expected lines `parameter: value` in {path}, but it holds a {type(values).__name__}: "
             "mend the file"
         )
     return absolute_paths(values, PROJECT_ROOT)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", "") or error).split())
+        raise HematoVisionError(
+            f"expected a YAML value, but {where} holds none ({reason}): put it in quotes, or mend "
+            "its brackets"
+        ) from error
 
 
 def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -54,14 +66,16 @@ def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     values : mapping
         Parameter name to value.
     base : Path
-        What a relative path is relative to. Where nothing is there, the value stays as it is.
+        What a relative path or pattern is relative to. Where nothing is there, the value stays as
+        it is.
     """
 
     def absolute(name: str, value: Any) -> Any:
         if name not in PATHS or not isinstance(value, str) or value in ("", *START_WEIGHTS):
             return value
         path = base / Path(value).expanduser()
-        return str(path.absolute()) if path.exists() else value
+        there = path.exists() or glob.glob(str(path), recursive=True)
+        return str(path.absolute()) if there else value
 
     return {name: absolute(name, value) for name, value in values.items()}
 
@@ -82,9 +96,12 @@ def declared(notebook: Path) -> dict[str, dict[str, str]]:
 def from_command_line(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Read `-p key value` pairs: values are YAML scalars or lists, so 3 is a number.
 
-    Paths are relative to where the command is given.
+    Paths are taken as they are written, and are relative to where the command is given.
     """
-    values = {name: yaml.safe_load(value) if value else "" for name, value in pairs}
+    values = {
+        name: value if name in PATHS or not value else _yaml(value, f"-p {name} {value}")
+        for name, value in pairs
+    }
     return absolute_paths(values, Path.cwd())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -172,11 +173,33 @@ def _task(
         "file_dep": [str(path) for path in inputs],
         "targets": [str(run.path(name)) for name in step.writes] + [str(executed)],
         "uptodate": [
-            config_changed(dict(values)),
+            config_changed({**values, "listed": listed(values)}),
             not forced,
         ],  # both, so that a forced run is kept
         "action": lambda: run_notebook(step, run, values, heading=heading),
     }
+
+
+def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """List the files in the folders and behind the patterns that parameters name.
+
+    Returns
+    -------
+    list of tuple
+        Path, bytes and time of change (ns) of each, sorted: it differs when one is added, replaced
+        or taken away.
+    """
+    files: set[Path] = set()
+    for name in ("archive", "folder", "images"):
+        given = Path(values.get(name) or "")
+        if not values.get(name) or given.is_file():
+            continue
+        found = (
+            given.rglob("*") if given.is_dir() else map(Path, glob.glob(str(given), recursive=True))
+        )
+        files.update(path for path in found if path.is_file())
+    facts = {path: path.stat() for path in files}
+    return sorted((str(path), one.st_size, one.st_mtime_ns) for path, one in facts.items())
 
 
 def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: str) -> None:

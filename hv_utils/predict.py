@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,45 +34,86 @@ Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = None) -> list[Path]:
     """Expand files, folders (with all below them) and patterns such as `cells/*.png`.
 
     Parameters
     ----------
     paths : iterable of str or Path
-        What the user named. A file is taken whatever its ending; a folder gives its image files.
+        What the user named. A file is taken whatever its ending; a folder gives its image files,
+        also where a pattern names it.
+    besides : str or Path, optional
+        A folder whose files are left out wherever they turn up: that of our own overlays.
 
     Returns
     -------
     list of Path
-        In the order given, a folder's files sorted, none twice.
+        In the order given, a folder's files sorted, no file twice.
 
     Raises
     ------
     HematoVisionError
         For a path that does not exist, a pattern that fits nothing, a folder without images.
     """
-    found: list[Path] = []
+    found: dict[str, Path] = {}
     for given in paths:
-        path = Path(given).expanduser()
+        for path in _expand(str(given)):
+            found.setdefault(os.path.realpath(path), path)
+    if besides is not None:
+        ours = os.path.realpath(Path(besides).expanduser()) + os.sep
+        found = {real: path for real, path in found.items() if not real.startswith(ours)}
+        if not found:
+            raise HematoVisionError(
+                f"expected images, but all that were named lie in {besides}, where the overlays "
+                "go: name another folder for these"
+            )
+    return list(found.values())
+
+
+def _expand(given: str) -> list[Path]:
+    """Return the files behind one argument; see `find_images`."""
+    if not given:
+        raise HematoVisionError(
+            "expected an image, a folder or a pattern, but the path is empty: "
+            "is a variable of the shell unset?"
+        )
+    path = Path(given).expanduser()
+    try:
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            files = _images_below(path)
             if not files:
                 raise HematoVisionError(
                     f"expected images in the folder {path}, but it has none: "
                     f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
                 )
-        elif path.exists():
-            files = [path]
-        else:
-            files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-            if not files:
-                raise HematoVisionError(
-                    f"expected an image, a folder or a pattern, but nothing is at {given}: "
-                    "check the path"
-                )
-        found += files
-    return list(dict.fromkeys(found))
+            return files
+        matches = [path] if path.exists() else _matches(path)
+    except OSError as error:
+        raise HematoVisionError(
+            f"expected an image, a folder or a pattern, but {given[:80]} cannot be looked up "
+            f"({error.strerror or error}): check the path and its permissions"
+        ) from error
+    if not matches:
+        raise HematoVisionError(
+            f"expected an image, a folder or a pattern, but nothing is at {given}: check the path"
+        )
+    return [file for match in matches for file in _files_of(match)]
+
+
+def _files_of(match: Path) -> list[Path]:
+    return _images_below(match) if match.is_dir() else [match]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return what a pattern fits; a folder that exists is meant as it is, brackets and all."""
+    there = next(parent for parent in pattern.parents if parent.is_dir())
+    rest = str(pattern.relative_to(there))
+    found = glob.glob(rest, root_dir=there, recursive=True)
+    return sorted(there / name for name in found)
 
 
 def columns(classes: Sequence[str]) -> list[str]:

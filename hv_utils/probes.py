@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.images import read_image
-from hv_utils.learnt import check_not_learnt
+from hv_utils.learnt import check_not_learnt, start_files
 from hv_utils.preprocessing import DECODE_THREADS, IMAGE_SIZE
 from hv_utils.runs import Run, atomic_path
 
@@ -83,6 +83,8 @@ def frozen_features(
     digests = table["sha256"] if known else [fingerprint(Path(path)) for path in paths]
     digests = np.asarray(digests, str)
     about = {"weights": weights, "size": f"{size[0]}x{size[1]}"}
+    # The same name can come to stand for other weights: a model trained anew.
+    about["weights_sha256"] = " ".join(fingerprint(path) for path in start_files(weights))
     kept = _kept_features(run.path(FEATURES), paths, digests, about)
     if kept is None:
         model = start_model(weights, size=size)

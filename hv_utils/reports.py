@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hv_utils.images import read_image
+import numpy as np
+
+from hv_utils.errors import HematoVisionError
+from hv_utils.images import IMAGE_SUFFIXES, read_image
 from hv_utils.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
 from hv_utils.predict import columns
 from hv_utils.runs import atomic_path
@@ -17,6 +20,8 @@ from hv_utils.runs import atomic_path
 SHOWN = 40
 PROGRESS_FROM = 16
 PIPED_WIDTH = 240
+OVERLAY_SIDE = 2000
+LONGEST_STEM = 200  # bytes of a file name end at 255
 STYLES = {"unsure": "yellow", NOT_A_CELL: "magenta", UNREADABLE: "red"}
 
 
@@ -59,6 +64,7 @@ class Report:
         """Print the table and, where it does not hold all images, the summary."""
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -74,7 +80,7 @@ class Report:
                 for name in self.classes
             ]
             table.add_row(
-                os.path.relpath(row["path"], folder),
+                Text(os.path.relpath(row["path"], folder)),  # no markup: names may hold [brackets]
                 row["predicted"],
                 row["status"],
                 *figures,
@@ -134,10 +140,22 @@ def csv_writer(path: str | Path, classes: Sequence[str]) -> Iterator[Callable[[M
     ------
     callable
         Writes the row that it is given.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the path names an image: probably one of those to be judged, after `--csv` without a
+        name; or cannot be written.
     """
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        raise HematoVisionError(
+            f"expected the name of a table behind --csv, but {path} is that of an image: "
+            "name the table first, as in --csv verdicts.csv"
+        )
     with (
         atomic_path(Path(path)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
+        # A name that is not UTF-8 must not cost the table.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         names = columns(classes)
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
@@ -150,32 +168,50 @@ def csv_writer(path: str | Path, classes: Sequence[str]) -> Iterator[Callable[[M
         yield write
 
 
-def save_overlay(row: Mapping, folder: str | Path) -> Path | None:
-    """Lay a row's heat map over its image and write it as PNG.
+def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
+    """Return where the overlay of each image goes.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        All images.
+    folder : str or Path
+        Of the overlays. Below it stand the folders of the images, from that on which all share, so
+        that an overlay's image can be found again; a number keeps `a.png` apart from `a.jpg`.
+
+    Returns
+    -------
+    dict of str to Path
+        Image to overlay, ending in `-cam.png`. The same images give the same names.
+    """
+    common = _common_folder([str(file) for file in files])
+    times: Counter = Counter()
+    paths = {}
+    for file in files:
+        below = Path(os.path.relpath(os.path.abspath(file), common))
+        name = below.with_name(f"{below.stem[:LONGEST_STEM]}-cam")
+        times[name] += 1
+        number = f"-{times[name]}" if times[name] > 1 else ""
+        paths[str(file)] = Path(folder) / f"{name}{number}.png"
+    return paths
+
+
+def save_overlay(row: Mapping, path: Path) -> None:
+    """Lay a row's heat map over its image, at most 2,000 pixels a side, and write it as PNG.
 
     Parameters
     ----------
     row : mapping
-        From `predict_rows`.
-    folder : str or Path
-        Made where missing. An overlay is named after its image; a number keeps apart images of the
-        same name.
-
-    Returns
-    -------
-    Path or None
-        None where the row has no heat map.
+        From `predict_rows`; without a heat map nothing is written.
+    path : Path
     """
     from PIL import Image
 
     from hv_utils.gradcam import overlay
 
     if row.get("heat_map") is None:
-        return None
-    stem = f"{Path(row['path']).stem}-cam"
-    target, number = Path(folder) / f"{stem}.png", 2
-    while target.exists():
-        target, number = Path(folder) / f"{stem}-{number}.png", number + 1
-    with atomic_path(target) as temporary:
-        Image.fromarray(overlay(read_image(row["path"]), row["heat_map"])).save(temporary)
-    return target
+        return
+    image = Image.fromarray(read_image(row["path"]))
+    image.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))  # colours take a hundred bytes a pixel
+    with atomic_path(path) as temporary:
+        Image.fromarray(overlay(np.asarray(image), row["heat_map"])).save(temporary)

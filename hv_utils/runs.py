@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -40,7 +40,9 @@ RECORDED_PACKAGES = (
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed onto it when the block succeeds.
 
-    A reader therefore never sees half a file, and a failed writer leaves the old one in place.
+    A reader therefore never sees half a file, and a failed writer leaves the old one in place. A
+    link stays a link: the file that it names is written. A pipe or a device such as `/dev/stdout`
+    is written as it is.
 
     Parameters
     ----------
@@ -55,21 +57,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     HematoVisionError
-        Where the folder cannot be written.
+        Where the file cannot be written.
     """
     path = Path(path)
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except (PermissionError, NotADirectoryError) as error:
+    except OSError as error:
         raise HematoVisionError(
-            f"expected a folder that can be written, but {path.parent} refuses it "
-            f"({error.strerror}): choose another --run or mend its permissions"
+            f"expected a place that can be written, but {path} cannot be "
+            f"({error.strerror or error}): choose another, make room or mend the permissions"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:

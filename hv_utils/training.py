@@ -13,7 +13,7 @@ import pandas as pd
 from hv_utils.checkpoints import (
     Kept,
     describe_layers,
-    fingerprint_settings,
+    fingerprint_training,
     load_state,
     save_state,
 )
@@ -96,8 +96,17 @@ def train_head(
     """
     refuse_leak(train, val)
     train = _sample(train, max_images, seed)
-    settings = {"lr": learning_rate, "batch": batch_size, "weigh": class_weight, "seed": seed}
-    fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
+    settings = {
+        "classes": list(classes),
+        "epochs": epochs,
+        "lr": learning_rate,
+        "batch": batch_size,
+        "weigh": class_weight,
+        "patience": patience,
+        "calibration": calibration_images,
+        "seed": seed,
+    }
+    fingerprint = fingerprint_training(model, settings, pd.concat([train, val]))
     if rows := load_state(checkpoint, "head", model, fingerprint=fingerprint):
         print("head: trained before the interruption", flush=True)
         return pd.DataFrame(rows)
@@ -214,6 +223,7 @@ def fine_tune(
     """
     refuse_leak(train, val)
     settings = {
+        "classes": list(classes),
         "from": from_block,
         "epochs": epochs,
         "lr": learning_rate,
@@ -222,9 +232,10 @@ def fine_tune(
         "weigh": class_weight,
         "augment": describe_layers(augment) if augment else None,
         "norm": norm_images,
+        "patience": patience,
         "seed": seed,
     }
-    fingerprint = fingerprint_settings(settings, [*train["path"], *val["path"]])
+    fingerprint = fingerprint_training(model, settings, pd.concat([train, val]))
     y_val = encode_labels(val["label"], classes)
     y_train = encode_labels(train["label"], classes)
     weights = class_weights(y_train) if class_weight else None

@@ -43,9 +43,10 @@ from hv_utils.training import train_head
 
 REPEATS = 3
 FILES = 192
+PHASE_ONE = (320, 64)  # training and validation images; the real phase 1 has thousands
 
 
-def draw_files(folder: Path, count: int = FILES) -> pd.DataFrame:
+def draw_files(folder: Path, count: int) -> pd.DataFrame:
     """Draw photos, save them as 320x240 JPEG as the data set does, and return an image table."""
     rows = []
     for number in range(count):
@@ -117,7 +118,7 @@ def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, 
 
 def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
     """Measure (c): the head's epochs on cached features, or through the frozen backbone."""
-    train, val = table.iloc[:160], table.iloc[160:]
+    train, val = table.iloc[: PHASE_ONE[0]], table.iloc[PHASE_ONE[0] :]
 
     def cached() -> None:
         model = build_model(len(CLASSES), weights="lite0")
@@ -179,8 +180,8 @@ def measure(keras_path: Path | None, *, epochs: int) -> dict[str, Any]:
     """Run all four comparisons; without a model one is made."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = draw_files(folder)
-        files = list(table["path"])
+        table = draw_files(folder, max(FILES, sum(PHASE_ONE)))
+        files = list(table["path"])[:FILES]
         if keras_path is None:
             keras_path = folder / "model.keras"
             model = build_model(len(CLASSES), weights="lite0")

@@ -90,7 +90,9 @@ def measure(run: Run) -> dict[str, Any]:
     held = {}
     for number, (name, changes) in enumerate(CONDITIONS.items()):
         settings = REFERENCE | changes
-        file = kept / f"{fingerprint_settings(settings, sorted(parts['test']['path']))}.npz"
+        recipe = [settings, PASSES, IMAGES_PER_PASS, AUGMENTATION if settings["augmented"] else {}]
+        paths = (path for part in parts.values() for path in part["path"])
+        file = kept / f"{fingerprint_settings({'recipe': recipe}, paths)}.npz"
         if not file.exists():
             print(f"[{number + 1}/{len(CONDITIONS)}] {name}", flush=True)
             probs = train_and_score(parts, classes, settings)

@@ -69,6 +69,19 @@ def test_damaged_entry_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.glob("cache/*"))
 
 
+def test_damaged_stream_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("TRAIN/a.txt", bytes(range(256)) * 50)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("TRAIN/a.txt")  # behind the entry's header
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(HematoVisionError, match="cut short"):
+        open_archive(path, cache=tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/*"))
+
+
 def test_archive_of_something_else(tmp_path):
     path = make_zip(tmp_path / "set.zip", ["holiday/beach.jpg"])
     with pytest.raises(HematoVisionError, match="expected a folder TRAIN"):

@@ -1,11 +1,13 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from hv_utils.checkpoints import (
     clear,
     describe_layers,
     fingerprint_settings,
+    fingerprint_training,
     load_state,
     save_state,
 )
@@ -46,6 +48,18 @@ def test_the_fingerprint_sees_settings_and_images():
     assert one == fingerprint_settings({"lr": 1}, ["a", "b"])
     assert one != fingerprint_settings({"lr": 2}, ["a", "b"])
     assert one != fingerprint_settings({"lr": 1}, ["b", "a"])
+
+
+def test_the_fingerprint_sees_where_a_training_starts_from(model):
+    images = pd.DataFrame({"path": ["a", "b"], "label": ["x", "y"]})
+    one = fingerprint_training(model, {"lr": 1}, images)
+    assert one == fingerprint_training(model, {"lr": 1}, images)
+    assert one != fingerprint_training(model, {"lr": 2}, images)
+    assert one != fingerprint_training(model, {"lr": 1}, images.assign(label=["y", "x"]))
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), *model.layers])
+    assert one != fingerprint_training(other, {"lr": 1}, images)
+    model.layers[0].set_weights([np.full((2, 1), 3.0), np.zeros(1)])
+    assert one != fingerprint_training(model, {"lr": 1}, images)
 
 
 def test_clear(model, tmp_path):

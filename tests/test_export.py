@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from hv_utils import finishing
+from hv_utils.archive import fingerprint
 from hv_utils.errors import HematoVisionError
 from hv_utils.export import (
     export_model,
     fold_normalization,
     head_arrays,
-    sha256,
     to_onnx,
     write_companions,
 )
@@ -85,7 +85,7 @@ def test_what_is_known_of_the_model_lies_beside_it(run, finished):
     path = run.path("model.onnx")
     assert finished["classes"] == CLASSES
     assert tuple(finished["size"]) == SIZE
-    assert finished["sha256"] == {"onnx": sha256(path), "npz": sha256(arrays_path(path))}
+    assert finished["sha256"] == {"onnx": fingerprint(path), "npz": fingerprint(arrays_path(path))}
     assert finished["agreement"]["max_prob_difference"] < 1e-4
     assert finished["agreement"]["max_cam_difference"] < 1e-3
     assert 0.05 <= finished["temperature"] <= 20

@@ -41,6 +41,12 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
     np.testing.assert_allclose(read[:, :, 1], deep / 257, atol=0.51)
 
 
+def test_twelve_bits_in_sixteen_are_not_taken_for_black(tmp_path):
+    Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match="uses 12 of the 16 bits"):
+        read_image(tmp_path / "deep.png")
+
+
 def test_transparency_lies_over_white(tmp_path):
     rgba = np.zeros((20, 20, 4), np.uint8)
     rgba[:10, :, 3] = 255  # the upper half is opaque black, the lower half invisible black

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from hv_utils import parameters, steps
 from hv_utils.errors import HematoVisionError
-from hv_utils.pipeline import run_chain
+from hv_utils.pipeline import listed, run_chain
 from hv_utils.steps import Step
 
 PARAMETERS = 'run_dir: str = "runs/x"  # the folder\nsize: int = 1  # how many\n'
@@ -190,6 +190,40 @@ def test_paths_are_relative_to_where_they_are_written(monkeypatch, tmp_path):
     monkeypatch.setattr(parameters, "PROFILES", tmp_path)
     expected = {"archive": str(steps.NOTEBOOKS), "folder": "nowhere", "source": "cells"}
     assert parameters.read_profile("own") == expected
+
+
+def test_paths_are_taken_as_they_are_written(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "007").mkdir()
+    (tmp_path / "007/a.png").touch()
+    pairs = [("folder", "007"), ("images", "*/*.png"), ("archive", "[abc")]
+    found = parameters.from_command_line(pairs)
+    assert found["folder"] == str(tmp_path / "007")
+    assert found["images"] == str(tmp_path / "*/*.png"), "a pattern is of here, too"
+    assert found["archive"] == "[abc"
+
+
+def test_what_is_no_yaml_is_one_line(monkeypatch, tmp_path):
+    with pytest.raises(HematoVisionError, match=r"-p classes \[abc holds none"):
+        parameters.from_command_line([("classes", "[abc")])
+    (tmp_path / "own.yaml").write_text("size: [1, 2\n")
+    monkeypatch.setattr(parameters, "PROFILES", tmp_path)
+    with pytest.raises(HematoVisionError, match=r"own\.yaml holds none"):
+        parameters.read_profile("own")
+
+
+def test_files_in_folders_and_behind_patterns_count(tmp_path):
+    (tmp_path / "a.png").touch()
+    for values in ({"folder": str(tmp_path)}, {"images": str(tmp_path / "*.png")}):
+        before = listed(values)
+        assert len(before) == 1
+        (tmp_path / "b.png").touch()
+        assert len(listed(values)) == 2
+        (tmp_path / "b.png").unlink()
+        assert listed(values) == before
+        (tmp_path / "a.png").write_text(str(values))
+        assert listed(values) != before
+    assert listed({"folder": "", "size": 3}) == []
 
 
 def test_unknown_profile_and_step(chain):

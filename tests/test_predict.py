@@ -1,7 +1,9 @@
 """Prediction: every file gets its row, whatever is in it; nothing is made up."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from hv_utils import predict
 from hv_utils.errors import HematoVisionError
 from hv_utils.onnx_model import Verdicts
 from hv_utils.predict import columns, find_images, predict_rows, prediction_table
-from hv_utils.reports import Report, csv_writer, save_overlay
+from hv_utils.reports import Report, csv_writer, overlay_paths, save_overlay
 
 CLASSES = ("dark", "light")
 
@@ -135,6 +137,27 @@ def test_find_images(folder):
     (folder / "empty").mkdir()
     with pytest.raises(HematoVisionError, match="expected images in the folder"):
         find_images([folder / "empty"])
+    with pytest.raises(HematoVisionError, match="the path is empty"):
+        find_images([""])
+    with pytest.raises(HematoVisionError, match="cannot be looked up"):
+        find_images(["x" * 300])
+
+
+def test_patterns_may_name_folders_and_folders_may_have_brackets(tmp_path, monkeypatch):
+    for name in ("a.png", "br[1]/x.png", "below/deep/y.png", "below/z.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for given, expected in {
+        "br[1]/*.png": ["br[1]/x.png"],
+        "below/*": ["below/deep/y.png", "below/z.png"],
+        "below/**/*.png": ["below/deep/y.png", "below/z.png"],
+    }.items():
+        assert list(map(str, find_images([given]))) == expected
+    assert len(find_images(["a.png", tmp_path / "a.png"])) == 1, "one file, named in two ways"
+    assert list(map(str, find_images(["."], besides="below"))) == ["a.png", "br[1]/x.png"]
+    with pytest.raises(HematoVisionError, match="where the overlays go"):
+        find_images(["below"], besides="below")
 
 
 def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
@@ -163,14 +186,61 @@ def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
 
 
-def test_overlays_have_the_size_of_their_image_and_a_name_each(folder, tmp_path):
+def test_a_table_is_never_written_over_an_image_but_through_a_link(folder, tmp_path):
+    image = folder / "a-light.png"
+    before = image.read_bytes()
+    with pytest.raises(HematoVisionError, match="is that of an image"), csv_writer(image, CLASSES):
+        pass
+    assert image.read_bytes() == before
+    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    target.touch()
+    link.symlink_to(target)
+    with csv_writer(link, CLASSES):
+        pass
+    assert link.is_symlink()
+    assert target.read_text().startswith("path,predicted")
+
+
+@pytest.mark.parametrize("name", ["a-light.png/out.csv", "x" * 300])
+def test_a_table_that_cannot_be_written_is_one_line(folder, name):
+    with pytest.raises(HematoVisionError, match="place that can be written"):
+        with csv_writer(folder / name, CLASSES):
+            pass
+
+
+def test_a_name_that_is_no_text_does_not_cost_the_table(tmp_path):
+    row = {"path": "a\udcff.png", "predicted": "dark", "status": "ok", "confidence": 1.0}
+    with csv_writer(tmp_path / "out.csv", CLASSES) as write:
+        write({**row, "prob_dark": 1.0, "prob_light": 0.0})
+    assert "a\\udcff.png,dark" in (tmp_path / "out.csv").read_text()
+
+
+def test_overlays_have_the_size_of_their_image(folder, tmp_path):
     row = {"path": str(folder / "a-light.png"), "heat_map": np.eye(3, dtype=np.float32)}
-    first, second = (save_overlay(row, tmp_path / "cam") for _ in range(2))
-    assert (first.name, second.name) == ("a-light-cam.png", "a-light-cam-2.png")
-    with Image.open(first) as image:
+    save_overlay(row, tmp_path / "cam.png")
+    with Image.open(tmp_path / "cam.png") as image:
         assert image.size == (40, 60)
         assert np.asarray(image).std() > 10, "the heat map shows on the white image"
-    assert save_overlay({"path": "x", "heat_map": None}, tmp_path) is None
+    save_overlay({"path": "x", "heat_map": None}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_each_overlay_has_a_name_that_leads_back_to_its_image():
+    files = [Path(name) for name in ("/a/1/cell.png", "/a/1/cell.jpg", "/a/2/cell.png")]
+    files.append(Path(f"/a/{'x' * 250}.png"))
+    paths = overlay_paths(files, "cam")
+    names = [str(paths[str(file)]) for file in files]
+    assert names[:3] == ["cam/1/cell-cam.png", "cam/1/cell-cam-2.png", "cam/2/cell-cam.png"]
+    assert len(Path(names[3]).name) < 255
+    assert paths == overlay_paths(files, "cam"), "a second call writes the same files"
+
+
+def test_brackets_in_a_name_are_no_markup(capsys):
+    report = Report(CLASSES, total=1)
+    row = {"path": "/a/we[bold]ird[y].png", "predicted": "dark", "status": "ok"}
+    report.add({**row, "prob_dark": 1.0, "prob_light": 0.0})
+    report.show()
+    assert "we[bold]ird[y].png" in capsys.readouterr().out
 
 
 def test_a_report_of_many_ends_in_a_summary(capsys):
@@ -204,8 +274,11 @@ assert not heavy, heavy
     arguments = ["predict", folder / "a-light.png", folder / "b-dark.jpg", "--model", model]
     arguments += ["--csv", tmp_path / "out.csv", "--cam", tmp_path / "cam"]
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    home = tmp_path / "home"
+    environ = {**os.environ, "HOME": str(home)}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ)
     assert result.returncode == 0, result.stderr
+    assert not list(home.rglob("*onnxruntime*")), "ONNX Runtime keeps no device id"
     assert "a-light.png" in result.stdout
     table = pd.read_csv(tmp_path / "out.csv")
     assert list(table.columns) == columns(["dark", "light"])

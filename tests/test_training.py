@@ -118,9 +118,21 @@ def test_an_interrupted_fine_tuning_goes_on_where_it_stopped(tables, tmp_path, m
     kept = history.loc[history["best"], "val_loss"].iloc[0]
     assert loss(model, tables[1]) == pytest.approx(kept, abs=1e-3), "the best was kept"
 
-    again = training.fine_tune(new_model(), *tables, **options)
+    model = new_model()
+    training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
+    again = training.fine_tune(model, *tables, **options)
     assert trained == [3], "a finished training is not repeated"
     assert again["epoch"].tolist() == [1, 2, 3]
+
+
+def test_a_training_from_other_weights_does_not_go_on_from_these(tables, tmp_path):
+    training.train_head(new_model(), *tables, checkpoint=tmp_path, **HEAD)
+    model = new_model()
+    top = model.get_layer("top_conv")
+    other = top.get_weights()[0] + 0.01
+    top.set_weights([other])
+    training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
+    np.testing.assert_array_equal(top.get_weights()[0], other)
 
 
 def test_fine_tuning_changes_what_lies_above_the_block_and_nothing_below(tables):
