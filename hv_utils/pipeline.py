@@ -162,7 +162,7 @@ def _task(
 
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
     inputs += published_inputs(step.notebook)
-    files = [Path(values.get("archive") or "")]
+    files = [Path(values.get(name) or "") for name in ("archive", "source_map")]
     for name in ("weights", "probe_weights"):
         files += start_files(values.get(name) or "")
     inputs += [path for path in files if path.is_file()]

@@ -17,7 +17,7 @@ from hv_utils.images import IMAGE_SUFFIXES, read_image
 from hv_utils.labels import CLASSES, normalise_label
 from hv_utils.progress import print_progress
 from hv_utils.runs import Run
-from hv_utils.source_map import attach_sources, carry_boxes
+from hv_utils.source_map import SOURCE_MAP, attach_sources, carry_boxes, read_source_map
 from hv_utils.splits import check_no_leak, hold_out, set_aside_shared
 from hv_utils.voc import read_boxes
 
@@ -61,6 +61,7 @@ def load(
     run: Run,
     archive: str = "",
     folder: str = "",
+    source_map: str = "",
     seed: int = 0,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
@@ -79,6 +80,9 @@ def load(
         For `kaggle`: a zip file or unpacked folder; "" downloads it.
     folder : str
         For `folder`: the folder of class folders.
+    source_map : str
+        For `kaggle`: which photo each image was made from, see `source_map.read_source_map`; "" for
+        the published map, which knows the set as Kaggle has it.
     seed : int
         Draws the demo and the held-out parts.
     val_fraction, test_fraction : float
@@ -93,7 +97,8 @@ def load(
     Raises
     ------
     HematoVisionError
-        For an unknown source, or one that does not hold what it should.
+        For an unknown source, or one that does not hold what it should, or whose images the source
+        map does not know.
     """
     if source == "demo":
         root, facts = _draw_demo(run, seed=seed, **(demo or {}))
@@ -110,7 +115,7 @@ def load(
     images, left_out = inspect_images(files)
     images = images.assign(source=source)
     photos = read_photos(root) if source != "folder" else _no_photos()
-    images = _with_sources(images, root=root, photos=photos, source=source)
+    images = _with_sources(images, root=root, source=source, source_map=source_map)
     images = set_aside_shared(images)
     if source == "folder":
         images = hold_out(images, fraction=test_fraction, seed=seed, to="test")
@@ -290,7 +295,7 @@ def _no_photos() -> pd.DataFrame:
 
 
 def _with_sources(
-    images: pd.DataFrame, *, root: Path, photos: pd.DataFrame, source: str
+    images: pd.DataFrame, *, root: Path, source: str, source_map: str
 ) -> pd.DataFrame:
     """Add source photo, group, box and mask where they are known."""
     if source == "demo":
@@ -298,7 +303,15 @@ def _with_sources(
         images = _attach_truth(images, truth, root)
         return carry_boxes(images, annotations=archives.find_folder(root, "Annotations"))
     if source == "kaggle":
-        return attach_sources(images)
+        images = attach_sources(images, read_source_map(source_map or SOURCE_MAP))
+        if images["cell"].isna().all():
+            raise HematoVisionError(
+                f"expected the images of {archives.DATASET}, but the source map knows none of "
+                f"these {len(images):,}: they were saved again or are others, and copies of one "
+                "photo could come to lie on both sides of a split. Make a map with "
+                "`hv data sources --archive … --out map.csv` and give it with -p source_map map.csv"
+            )
+        return images
     unknown = pd.Series(pd.NA, index=images.index, dtype="string")
     return images.assign(cell=unknown, group=unknown)
 

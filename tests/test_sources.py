@@ -10,6 +10,7 @@ from PIL import Image
 from hv_utils import archive, sources
 from hv_utils.errors import HematoVisionError
 from hv_utils.runs import Run
+from hv_utils.source_map import MAP_COLUMNS, write_map
 from hv_utils.splits import check_no_leak
 
 SMALL = {
@@ -87,11 +88,17 @@ def test_kaggle_layout_is_read_and_unreadable_images_are_listed(demo, tmp_path):
     broken = sorted((images / "MONOCYTE").iterdir())[:2]
     broken[0].write_text("not an image")
     broken[1].write_bytes(b"")
-    data = sources.load("kaggle", run=Run.open(tmp_path / "run"), archive=str(tmp_path / "archive"))
+    settings = {"run": Run.open(tmp_path / "run"), "archive": str(tmp_path / "archive")}
+    with pytest.raises(HematoVisionError, match="the source map knows none of these"):
+        sources.load("kaggle", **settings)
+    known = demo[1].images.rename(columns={"cell": "photo"}).reindex(columns=MAP_COLUMNS)
+    settings["source_map"] = str(write_map(known, tmp_path / "map.csv"))
+    data = sources.load("kaggle", **settings)
     assert sorted(data.left_out["path"]) == sorted(str(path) for path in broken)
     assert data.left_out["reason"].str.startswith("expected").all()
     assert len(data.images) == len(demo[1].images) - 2
-    assert data.images["cell"].isna().all(), "drawn copies are not in the published map"
+    cells = demo[1].images.set_index("sha256")["cell"]
+    assert data.images["cell"].tolist() == cells[data.images["sha256"]].tolist()
 
 
 def test_missing_and_empty_class_folders(demo, tmp_path):
