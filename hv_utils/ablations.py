@@ -326,19 +326,23 @@ def seed_scores(
     return collect(table.iloc[val], np.stack(found), classes).each_repeat()
 
 
-def largest_drop(history: pd.DataFrame, *, phase: str = "fine-tuning") -> float:
-    """Return by how much validation macro-F1 fell at most from one epoch to the next.
+def largest_drop(history: pd.DataFrame) -> float:
+    """Return by how much validation macro-F1 fell at most from one pass of fine-tuning to the next.
+
+    The step from the head alone into the first pass counts: that is where large gradients do their
+    harm.
 
     Parameters
     ----------
     history : DataFrame
-        history.csv: `phase`, `val_macro_f1`, one row an epoch.
-    phase : str
+        history.csv: `phase`, `val_loss`, `val_macro_f1`, one row an epoch.
 
     Returns
     -------
     float
-        0 where it never fell, NaN where the phase has fewer than two epochs.
+        0 where it never fell, NaN where there was nothing to fall from.
     """
-    scores = history.loc[history["phase"] == phase, "val_macro_f1"].to_numpy(float)
+    tuned = history.loc[history["phase"] == "fine-tuning", "val_macro_f1"].to_numpy(float)
+    head = history[history["phase"] == "head"].nsmallest(1, "val_loss")  # that which was kept
+    scores = np.concatenate([head["val_macro_f1"], tuned]) if len(tuned) else tuned
     return float(max(0.0, -np.diff(scores).min())) if len(scores) > 1 else float("nan")

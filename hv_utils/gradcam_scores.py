@@ -20,6 +20,7 @@ from hv_utils.images import read_image
 
 NUCLEUS_FROM, CELL_FROM = 192, 64  # grey levels of a truth mask: 128 cytoplasm, 255 nucleus
 TARGETS = ("nucleus", "cell", "box")
+RANDOM = ("energy_", "peak_")  # the scores that are compared with those of a random map
 
 
 def energy_inside(heat_map: np.ndarray, mask: np.ndarray) -> float:
@@ -40,6 +41,32 @@ def energy_inside(heat_map: np.ndarray, mask: np.ndarray) -> float:
     heat = _on_grid_of(mask, heat_map)
     total = heat.sum(dtype=np.float64)
     return float(heat[mask].sum(dtype=np.float64) / total) if total > 0 else float("nan")
+
+
+def energy_ceiling(grid: tuple[int, int], mask: np.ndarray) -> float:
+    """Return the largest share of energy that any map of a grid can have on a target.
+
+    All heat in the grid's best point still spreads around it when the map is enlarged, so on a
+    target that is smaller than the grid is coarse even the best map falls short of 1.
+
+    Parameters
+    ----------
+    grid : tuple of int
+        (h, w) of the map.
+    mask : numpy.ndarray
+        Shape (height, width), bool, True on the target.
+
+    Returns
+    -------
+    float
+        0 to 1.
+    """
+    # Enlarging is linear, and works on rows and columns one after the other.
+    down, across = (
+        enlarge(np.eye(old), (new, old)) for old, new in zip(grid, mask.shape, strict=True)
+    )
+    inside = down.T @ mask @ across
+    return float((inside / np.outer(down.sum(axis=0), across.sum(axis=0))).max())
 
 
 def peak_inside(heat_map: np.ndarray, mask: np.ndarray) -> bool:
@@ -77,13 +104,16 @@ def score_map(heat_map: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[s
     -------
     dict of str to float
         For each target `energy_<name>`, `area_<name>` (share of the image that it takes: what an
-        even map would score) and `peak_<name>` (0 or 1). NaN for an empty target.
+        even map would score), `ceiling_<name>` (what the best map of this grid would score) and
+        `peak_<name>` (0 or 1). NaN for an empty target.
     """
     scores: dict[str, float] = {}
     for name, mask in targets.items():
         found = bool(mask.any())
         scores[f"energy_{name}"] = energy_inside(heat_map, mask) if found else float("nan")
         scores[f"area_{name}"] = float(mask.mean()) if found else float("nan")
+        ceiling = energy_ceiling(heat_map.shape, mask) if found else float("nan")
+        scores[f"ceiling_{name}"] = ceiling
         scores[f"peak_{name}"] = float(peak_inside(heat_map, mask)) if found else float("nan")
     return scores
 
@@ -185,7 +215,7 @@ def score_maps(table: pd.DataFrame, heat_maps: np.ndarray, *, seed: int = 0) -> 
         rows.append(
             {name: getattr(row, name) for name in ("path", "label", "predicted", "cell")}
             | score_map(heat_map, targets)
-            | {f"random_{name}": v for name, v in chance.items() if not name.startswith("area")}
+            | {f"random_{name}": v for name, v in chance.items() if name.startswith(RANDOM)}
         )
     return pd.DataFrame(rows)
 

@@ -86,11 +86,11 @@ def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def best_way(found: Mapping[str, Any], model: str) -> str:
-    """Return a model's best macro-F1 in another laboratory, in words; "" where not measured."""
+def each_way(found: Mapping[str, Any], model: str) -> str:
+    """Return a model's macro-F1 in another laboratory, in each way; "" where not measured."""
     ways = found.get("models", {}).get(model, {})
-    best = max(ways.values(), key=lambda one: one["macro_f1"], default=None)
-    return in_words({"value": best["macro_f1"], **best}) if best else ""
+    words = {way: in_words({"value": one["macro_f1"], **one}) for way, one in ways.items()}
+    return "; ".join(f"{way} {score}" for way, score in words.items())
 
 
 def status_table(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -143,12 +143,17 @@ def test_seed_scores_differ_by_seed_alone(copies):
 
 class TestHistory:
     def history(self, scores, phase="fine-tuning"):
-        return pd.DataFrame({"phase": phase, "val_macro_f1": scores})
+        return pd.DataFrame({"phase": phase, "val_loss": 1.0, "val_macro_f1": scores})
 
     def test_largest_drop(self):
-        rows = self.history([0.9, 0.2], "head")
-        rows = pd.concat([rows, self.history([0.7, 0.65, 0.8, 0.79])], ignore_index=True)
+        rows = self.history([0.7, 0.65, 0.8, 0.79])
         assert ablations.largest_drop(rows) == pytest.approx(0.05)
+
+    def test_the_step_into_fine_tuning_counts_from_the_head_that_was_kept(self):
+        head = self.history([0.95, 0.9, 0.2], "head").assign(val_loss=[2.0, 1.0, 3.0])
+        rows = pd.concat([head, self.history([0.7, 0.65])], ignore_index=True)
+        assert ablations.largest_drop(rows) == pytest.approx(0.2)
+        assert np.isnan(ablations.largest_drop(head)), "no fine-tuning, nothing to judge"
 
     def test_a_rising_score_drops_by_nothing(self):
         assert ablations.largest_drop(self.history([0.6, 0.7, 0.8])) == 0

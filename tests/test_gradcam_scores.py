@@ -9,6 +9,7 @@ from hv_utils.errors import HematoVisionError
 from hv_utils.gradcam_scores import (
     attention_verdict,
     box_mask,
+    energy_ceiling,
     energy_inside,
     mean_interval,
     peak_inside,
@@ -31,6 +32,18 @@ def test_energy_and_peak():
     assert not peak_inside(np.ones((2, 2)), mask)
     with pytest.raises(HematoVisionError, match="one by one"):
         energy_inside(heat_map[None], mask)
+
+
+def test_the_ceiling_is_what_the_best_single_point_scores():
+    mask = np.zeros((48, 64), bool)
+    mask[10:22, 30:44] = True
+    points = np.eye(7 * 8, dtype=np.float32).reshape(-1, 7, 8)
+    best = max(energy_inside(point, mask) for point in points)
+    assert energy_ceiling((7, 8), mask) == pytest.approx(best, rel=1e-4)
+    assert 0.3 < best < 0.95
+    assert energy_ceiling((48, 64), mask) == pytest.approx(1), "as fine as the target itself"
+    rng = np.random.default_rng(0)
+    assert max(energy_inside(random_map((7, 8), rng, grid=(7, 8)), mask) for _ in range(50)) < best
 
 
 def test_an_even_map_scores_the_area_at_any_resolution():
