@@ -285,7 +285,8 @@ def glue_values(
     -------
     dict
         The keys of `headlines`, with `_low` and `_high`, `cv_sd` and `n_cells_cv` as numbers (NaN
-        or 0 where missing), and the same under `real_` as texts ("n/a" where missing).
+        or 0 where missing), and the same under `real_` as texts ("n/a" where missing);
+        `inflation_reading`, the predicate of a sentence about the inflation.
     """
     values: dict[str, float | int | str] = {}
     for prefix, build in (("", result), ("real_", reference)):
@@ -303,4 +304,12 @@ def glue_values(
             values["real_n_cells_cv"] = MISSING if cells is None else f"{cells:,}"
         else:
             values |= {"cv_sd": float("nan") if sd is None else sd, "n_cells_cv": cells or 0}
+    values["inflation_reading"] = _reading(values["inflation_low"])
     return values
+
+
+def _reading(low: float) -> str:
+    """Say what a difference between the random split and that by source is, by its lower end."""
+    if np.isnan(low):
+        return "could not be measured here"
+    return "is memory" if low > 0 else "cannot be told from nothing on so few cells"

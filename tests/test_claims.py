@@ -67,8 +67,13 @@ def test_what_was_not_measured_is_undecided():
 
 def test_ablations_bring_their_own_verdicts():
     claims = {"augmentation": {"evidence": "gain 0.05", "verdict": CONFIRMED}}
-    table = judge_all({"ablations": {"claims": claims}}).set_index("claim")
-    assert table.loc["augmentation cures imbalance", "verdict"] == CONFIRMED
+    weights = {"gain": "weighted, not plain", "value": 0.04, "low": 0.01, "high": 0.07}
+    gains = [{**weights, "score": score} for score in ("log_loss", "macro_f1")]
+    table = judge_all({"ablations": {"claims": claims, "gains": gains}}).set_index("claim")
+    found = table.loc["augmentation against imbalance"]
+    assert found["verdict"] == CONFIRMED
+    expected = "gain 0.05; class weights alone +0.040 (+0.010 to +0.070)"
+    assert found["evidence"] == expected, "what helps without a copy stands beside it"
     assert table.loc["dropout against overfitting", "verdict"] == UNDECIDED
 
 

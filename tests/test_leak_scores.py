@@ -177,3 +177,11 @@ def test_numbers_for_the_prose_are_the_same_keys_whatever_is_missing():
     assert np.isnan(missing["f1_source"])
     assert np.isnan(missing["cv_sd"])
     assert {missing[name] for name in missing if name.startswith("real_")} == {"n/a"}
+    assert missing["inflation_reading"] == "could not be measured here"
+
+
+@pytest.mark.parametrize(("low", "reading"), [(0.1, "is memory"), (-0.02, "cannot be told")])
+def test_a_difference_is_memory_only_where_its_interval_says_so(low, reading):
+    full = result()
+    changed = {**full, "inflation": {**full["inflation"], "low": low}}
+    assert leak_scores.glue_values(changed, None)["inflation_reading"].startswith(reading)
