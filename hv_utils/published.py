@@ -36,6 +36,29 @@ def recorded_predictions(name: str, *, folder: Path = REFERENCE_RESULTS) -> pd.D
     return pd.read_csv(path, dtype={"cell": "string"}) if path.is_file() else pd.DataFrame()
 
 
+def twins_as_one(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Give photographs that show the same cell one name in the column `cell`.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `recorded_predictions`.
+    pairs : DataFrame
+        From `overlaps.read_overlaps`.
+
+    Returns
+    -------
+    DataFrame
+        A copy; the pairs' two labels may differ, then they stay two.
+    """
+    label = predictions.groupby("cell")["label"].first()
+    same = pairs[pairs["same_cell"].fillna(False) & pairs["photo"].isin(label.index)]
+    same = same[same["other"].isin(label.index)]
+    same = same[same["photo"].map(label) == same["other"].map(label)]
+    first = dict(zip(same["other"], same["photo"], strict=True))
+    return predictions.assign(cell=predictions["cell"].replace(first))
+
+
 def recorded_scores(
     predictions: pd.DataFrame, *, left_out: Sequence[str] = (), n_resamples: int = 2000
 ) -> dict[str, Any]:

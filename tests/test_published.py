@@ -46,6 +46,20 @@ def test_cells_can_be_left_out_of_the_score():
     assert without["image"]["value"] > 0.75
 
 
+def test_photographs_of_one_cell_count_once_unless_their_labels_differ():
+    table = pd.DataFrame({"cell": list("aabcd"), "label": list("xxxyx")})
+    table = table.astype({"cell": "string"})
+    pairs = pd.DataFrame(
+        {
+            "photo": ["a", "b", "a", "a"],
+            "other": ["b", "c", "d", "z"],
+            "same_cell": pd.array([True, True, False, True], dtype="boolean"),
+        }
+    )
+    found = published.twins_as_one(table, pairs)
+    assert found["cell"].tolist() == ["a", "a", "a", "c", "d"]
+
+
 @pytest.mark.parametrize("name", ["external", "novelty"])
 def test_the_measurements_are_of_the_model_in_the_box(name):
     checksums = json.loads(facts_path(SHIPPED_MODEL).read_text(encoding="utf-8"))["sha256"]
