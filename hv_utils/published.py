@@ -109,6 +109,14 @@ def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def flagged_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the share of images that were not *ok* there, rows and columns as `external_table`."""
+    models = found.get("models", {})
+    return pd.DataFrame(
+        {name: {way: one["not_ok"] for way, one in ways.items()} for name, ways in models.items()}
+    ).T
+
+
 def each_way(found: Mapping[str, Any], model: str) -> str:
     """Return a model's macro-F1 in another laboratory, in each way; "" where not measured."""
     ways = found.get("models", {}).get(model, {})

@@ -72,6 +72,9 @@ def test_the_tables_of_the_published_measurements():
     assert statuses[["ok", "unsure", "not_a_cell"]].sum(axis=1).round(6).eq(1).all()
     elsewhere = published.external_table(published.measurement("external"))
     assert list(elsewhere.columns) == ["squeezed", "at scale", "at scale, white ground"]
+    flagged = published.flagged_table(published.measurement("external"))
+    assert flagged.shape == elsewhere.shape
+    assert flagged.to_numpy(float).max() <= 1
     speed = published.speed_table(published.measurement("bench"))
     assert len(speed) == 5
     ablations = published.ablation_table(published.measurement("ablations"))
