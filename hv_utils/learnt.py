@@ -16,16 +16,15 @@ from hv_utils.splits import HELD_OUT, UNPLACED, LeakError
 FACT = "learnt"  # in the JSON file beside a model
 
 
-def cells_learnt(images: pd.DataFrame, *weights: str) -> list[str]:
+def cells_learnt(images: pd.DataFrame, weights: str = "none") -> list[str]:
     """Return which cells a model has learnt from after training on a table.
 
     Parameters
     ----------
     images : DataFrame
         Image table; its rows of `train` are learnt from, and those of `val` chosen on.
-    *weights : str
-        The start weights, and what the trained ones were averaged with: either may have learnt from
-        others before.
+    weights : str
+        The start weights, which may have learnt from others before.
 
     Returns
     -------
@@ -33,8 +32,7 @@ def cells_learnt(images: pd.DataFrame, *weights: str) -> list[str]:
         Sorted, as `<source>/<group>`, of all cells whose photo is known.
     """
     taken = images[images["split"] == "train"]
-    before = (cell for one in weights if one for cell in learnt_before(one))
-    return sorted({*_names(taken).dropna(), *before})
+    return sorted({*_names(taken).dropna(), *learnt_before(weights)})
 
 
 def start_files(weights: str) -> list[Path]:

@@ -163,7 +163,7 @@ def _task(
     inputs = [step.notebook, *used_modules(step.notebook), *(run.path(n) for n in step.reads)]
     inputs += published_inputs(step.notebook)
     files = [Path(values.get(name) or "") for name in ("archive", "source_map")]
-    for name in ("weights", "probe_weights", "average_with"):
+    for name in ("weights", "probe_weights"):
         files += start_files(values.get(name) or "")
     inputs += [path for path in files if path.is_file()]
     executed = run.path("notebooks") / step.notebook.name
