@@ -69,7 +69,7 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
         overrides["archive"] = str(Path(archive).expanduser().absolute())
     result = pipeline.run_chain(
         profile,
-        run_dir=Path("runs") / (name or profile),
+        run_dir=_run_folder(name or profile),
         overrides=overrides,
         from_step=from_step,
         until_step=until_step,
@@ -77,6 +77,11 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
         echo=click.echo,
     )
     click.echo(f"run folder: {result.folder}")
+
+
+def _run_folder(name: str) -> Path:
+    """Return `runs/<name>`, also where the name was typed with its folder."""
+    return Path("runs") / Path(name).relative_to("runs" if name.startswith("runs/") else "")
 
 
 def _list_parameters() -> None:
@@ -98,7 +103,7 @@ def book(name, force) -> None:
     """Build the book from a finished run; prints the path of its first page."""
     from hv_utils import pipeline
 
-    click.echo(pipeline.build_book(Path("runs") / name, force=force, echo=click.echo))
+    click.echo(pipeline.build_book(_run_folder(name), force=force, echo=click.echo))
 
 
 @hv.command()

@@ -9,7 +9,7 @@ import time
 import pytest
 from filelock import FileLock
 
-from hv_utils import parameters, steps
+from hv_utils import cli, parameters, steps
 from hv_utils.errors import HematoVisionError
 from hv_utils.pipeline import listed, run_chain
 from hv_utils.steps import Step
@@ -201,6 +201,12 @@ def test_paths_are_taken_as_they_are_written(monkeypatch, tmp_path):
     assert found["folder"] == str(tmp_path / "007")
     assert found["images"] == str(tmp_path / "*/*.png"), "a pattern is of here, too"
     assert found["archive"] == "[abc"
+
+
+@pytest.mark.parametrize("name", ["mine", "runs/mine", "/elsewhere/mine", "runs"])
+def test_a_run_is_found_with_and_without_its_folder(name):
+    expected = "/elsewhere/mine" if name.startswith("/") else f"runs/{name.removeprefix('runs/')}"
+    assert str(cli._run_folder(name)) == expected
 
 
 def test_what_is_no_yaml_is_one_line(monkeypatch, tmp_path):

@@ -129,8 +129,8 @@ def test_a_training_from_other_weights_does_not_go_on_from_these(tables, tmp_pat
     training.train_head(new_model(), *tables, checkpoint=tmp_path, **HEAD)
     model = new_model()
     top = model.get_layer("top_conv")
-    other = top.get_weights()[0] + 0.01
-    top.set_weights([other])
+    other, bias = top.get_weights()[0] + 0.01, top.get_weights()[1]
+    top.set_weights([other, bias])
     training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
     np.testing.assert_array_equal(top.get_weights()[0], other)
 
