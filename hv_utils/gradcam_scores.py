@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,7 @@ def targets_of(row: Any) -> dict[str, np.ndarray]:
 
     Parameters
     ----------
-    row : named tuple
+    row : named tuple or pandas.Series
         A row of the image table, with `width` and `height` and, where known, `mask` (path of a
         truth mask) and the box `xmin`, `ymin`, `xmax`, `ymax` in pixels.
 
@@ -180,6 +181,8 @@ def targets_of(row: Any) -> dict[str, np.ndarray]:
     dict of str to numpy.ndarray
         Any of `nucleus`, `cell`, `box`, bool, shape (height, width).
     """
+    if isinstance(row, pd.Series):
+        row = SimpleNamespace(**row)  # a Series has methods of its own, one of them called mask
     masks: dict[str, np.ndarray] = {}
     if isinstance(getattr(row, "mask", None), str):
         masks |= read_mask(row.mask)

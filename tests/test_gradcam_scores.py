@@ -85,6 +85,12 @@ def test_targets_are_those_that_are_known():
     assert targets_of(SimpleNamespace(width=40, height=30, xmin=np.nan)) == {}
 
 
+def test_a_row_that_is_a_series_knows_its_mask(tmp_path):
+    Image.fromarray(np.full((6, 8), 255, np.uint8)).save(tmp_path / "mask.png")
+    row = pd.Series({"width": 8, "height": 6, "mask": str(tmp_path / "mask.png")})
+    assert set(targets_of(row)) == {"nucleus", "cell"}
+
+
 def test_a_table_of_maps_is_scored_beside_chance(tmp_path):
     table = pd.DataFrame(
         {
