@@ -81,7 +81,7 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
 
 def _run_folder(name: str) -> Path:
     """Return `runs/<name>`, also where the name was typed with its folder."""
-    return Path("runs") / Path(name).relative_to("runs" if name.startswith("runs/") else "")
+    return Path("runs") / name.removeprefix("runs/")
 
 
 def _list_parameters() -> None:

@@ -86,8 +86,8 @@ def test_targets_are_those_that_are_known():
 
 
 def test_a_row_that_is_a_series_knows_its_mask(tmp_path):
-    Image.fromarray(np.full((6, 8), 255, np.uint8)).save(tmp_path / "mask.png")
-    row = pd.Series({"width": 8, "height": 6, "mask": str(tmp_path / "mask.png")})
+    Image.fromarray(np.full((18, 20), 255, np.uint8)).save(tmp_path / "mask.png")
+    row = pd.Series({"width": 20, "height": 18, "mask": str(tmp_path / "mask.png")})
     assert set(targets_of(row)) == {"nucleus", "cell"}
 
 
