@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     import onnx
 
 
-def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = True) -> Path:
+def export_model(
+    model_path: str | Path,
+    onnx_path: str | Path,
+    *,
+    half: bool = True,
+    loaded: tuple[keras.Model, dict[str, Any]] | None = None,
+) -> Path:
     """Export a saved Keras model to ONNX.
 
     Parameters
@@ -42,6 +48,8 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
     half : bool
         Store the kernels as 16-bit floats: half the file. The arithmetic stays 32-bit, and nothing
         is lost where `kernels.round_kernels` came before.
+    loaded : tuple, optional
+        What `model.load_model` gave for `model_path`, where it is loaded already.
 
     Returns
     -------
@@ -54,7 +62,7 @@ def export_model(model_path: str | Path, onnx_path: str | Path, *, half: bool = 
     HematoVisionError
         Where the model cannot be loaded, is not one of this project, or tf2onnx is missing.
     """
-    model, meta = load_model(model_path)
+    model, meta = loaded or load_model(model_path)
     head = head_arrays(model)
     graph = to_onnx(model)
     name_kernels(graph, model)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,15 @@ import pandas as pd
 from hv_utils.calibration import fit_temperature
 from hv_utils.errors import HematoVisionError
 from hv_utils.export import export_model, move_export, write_companions
+from hv_utils.model import load_model
 from hv_utils.novelty import QUANTILE, fit_novelty
 from hv_utils.onnx_model import OnnxClassifier, arrays_path, cores
 from hv_utils.preprocessing import encode_labels, load_images
 from hv_utils.runs import Run
 from hv_utils.thresholds import choose_threshold
+
+if TYPE_CHECKING:
+    import keras
 
 AGREEMENT_IMAGES = 16
 # Once the kernels are rounded, what differs is the order of the sums: 1e-5 or so.
@@ -76,7 +80,8 @@ def finish_model(
     train, val = (_some(table, split, max_images, seed) for split in ("train", "val"))
     path = run.path(".model.onnx")  # not yet by its name: what is refused below must not be used
     progress("exporting to ONNX")
-    export_model(source, path, half=half)
+    loaded = load_model(source)
+    export_model(source, path, half=half, loaded=loaded)
     model = OnnxClassifier.load(path)
     progress(f"features of {len(train):,} training and {len(val):,} validation images")
     (_, features), (logits, val_features) = (
@@ -112,7 +117,7 @@ def finish_model(
             "rank": novelty.basis.shape[1],
             "quantile": QUANTILE,
         },
-        "agreement": agreement(source, model, list(val["path"][:AGREEMENT_IMAGES])),
+        "agreement": agreement(loaded[0], model, list(val["path"][:AGREEMENT_IMAGES])),
     }
     write_companions(path, facts=facts, arrays=arrays)
     return OnnxClassifier.load(move_export(path, run.path("model.onnx"))).meta
@@ -158,7 +163,7 @@ def network_outputs(model: OnnxClassifier, paths: list[str]) -> tuple[np.ndarray
     return np.concatenate(logits), np.concatenate(features)
 
 
-def agreement(keras_path: Path, model: OnnxClassifier, paths: list[str]) -> dict[str, float]:
+def agreement(reference: keras.Model, model: OnnxClassifier, paths: list[str]) -> dict[str, float]:
     """Measure how far an exported model is from its Keras model on some images.
 
     Returns
@@ -173,9 +178,7 @@ def agreement(keras_path: Path, model: OnnxClassifier, paths: list[str]) -> dict
         Where a probability differs by more than the order of summation explains.
     """
     from hv_utils.gradcam import grad_cam
-    from hv_utils.model import load_model
 
-    reference, _ = load_model(keras_path)
     images = load_images(paths, size=model.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loaded model remarks that its input has a name
@@ -187,7 +190,7 @@ def agreement(keras_path: Path, model: OnnxClassifier, paths: list[str]) -> dict
     difference = float(np.abs(plain.probabilities(logits) - expected).max())
     if difference > AGREEMENT:
         raise HematoVisionError(
-            f"expected the exported model to agree with {keras_path.name}, but a probability "
+            f"expected the exported model to agree with its Keras model, but a probability "
             f"differs by {difference:.4f}: round its kernels with kernels.round_kernels before it "
             "is saved, or export with half=False"
         )
