@@ -114,26 +114,24 @@ def _fast(run: Mapping[str, Any]) -> tuple[str, str]:
     return evidence, between(milliseconds, confirmed=FAST_MS, refuted=2 * FAST_MS)
 
 
-def _augmentation(run: Mapping[str, Any]) -> tuple[str, str]:
-    """Set beside the gain what class weights, which make no copy, gain."""
-    found = run["ablations"]
-    evidence, word = found["claims"]["augmentation"].values()
-    gains = {
-        gain["gain"]: f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
-        for gain in found.get("gains", [])
-        if gain["score"] == "macro_f1"
-    }
-    for name, words in OTHER_GAINS.items():
-        evidence += f"; {words} {gains[name]}" if name in gains else ""
-    return evidence, word
-
-
 def _ablation(name: str) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
     def judge(run: Mapping[str, Any]) -> tuple[str, str]:
         claim = run["ablations"]["claims"][name]
         return claim["evidence"], claim["verdict"]
 
     return judge
+
+
+def _augmentation(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Set beside the gain what class weights, which make no copy, gain."""
+    evidence, word = _ablation("augmentation")(run)
+    for gain in run["ablations"].get("gains", []):
+        if gain["score"] == "macro_f1" and gain["gain"] in OTHER_GAINS:
+            evidence += (
+                f"; {OTHER_GAINS[gain['gain']]} {gain['value']:+.3f} "
+                f"({gain['low']:+.3f} to {gain['high']:+.3f})"
+            )
+    return evidence, word
 
 
 CLAIMS = (

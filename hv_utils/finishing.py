@@ -190,7 +190,7 @@ def agreement(reference: keras.Model, model: OnnxClassifier, paths: list[str]) -
     difference = float(np.abs(plain.probabilities(logits) - expected).max())
     if difference > AGREEMENT:
         raise HematoVisionError(
-            f"expected the exported model to agree with its Keras model, but a probability "
+            "expected the exported model to agree with its Keras model, but a probability "
             f"differs by {difference:.4f}: round its kernels with kernels.round_kernels before it "
             "is saved, or export with half=False"
         )

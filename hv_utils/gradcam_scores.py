@@ -21,7 +21,6 @@ from hv_utils.images import read_image
 
 NUCLEUS_FROM, CELL_FROM = 192, 64  # grey levels of a truth mask: 128 cytoplasm, 255 nucleus
 TARGETS = ("nucleus", "cell", "box")
-RANDOM = ("energy_", "peak_")  # the scores that are compared with those of a random map
 
 
 def energy_inside(heat_map: np.ndarray, mask: np.ndarray) -> float:
@@ -108,13 +107,21 @@ def score_map(heat_map: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[s
         even map would score), `ceiling_<name>` (what the best map of this grid would score) and
         `peak_<name>` (0 or 1). NaN for an empty target.
     """
+    scores = _hits(heat_map, targets)
+    for name, mask in targets.items():
+        found = bool(mask.any())
+        scores[f"area_{name}"] = float(mask.mean()) if found else float("nan")
+        ceiling = energy_ceiling(heat_map.shape, mask) if found else float("nan")
+        scores[f"ceiling_{name}"] = ceiling
+    return scores
+
+
+def _hits(heat_map: np.ndarray, targets: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return those scores of `score_map` that depend on the map and not on its grid alone."""
     scores: dict[str, float] = {}
     for name, mask in targets.items():
         found = bool(mask.any())
         scores[f"energy_{name}"] = energy_inside(heat_map, mask) if found else float("nan")
-        scores[f"area_{name}"] = float(mask.mean()) if found else float("nan")
-        ceiling = energy_ceiling(heat_map.shape, mask) if found else float("nan")
-        scores[f"ceiling_{name}"] = ceiling
         scores[f"peak_{name}"] = float(peak_inside(heat_map, mask)) if found else float("nan")
     return scores
 
@@ -214,11 +221,11 @@ def score_maps(table: pd.DataFrame, heat_maps: np.ndarray, *, seed: int = 0) -> 
     rows = []
     for row, heat_map in zip(table.itertuples(), heat_maps, strict=True):
         targets = targets_of(row)
-        chance = score_map(random_map(heat_map.shape, rng, grid=heat_map.shape), targets)
+        chance = _hits(random_map(heat_map.shape, rng, grid=heat_map.shape), targets)
         rows.append(
             {name: getattr(row, name) for name in ("path", "label", "predicted", "cell")}
             | score_map(heat_map, targets)
-            | {f"random_{name}": v for name, v in chance.items() if name.startswith(RANDOM)}
+            | {f"random_{name}": value for name, value in chance.items()}
         )
     return pd.DataFrame(rows)
 

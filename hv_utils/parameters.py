@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from hv_utils.errors import HematoVisionError
+from hv_utils.patterns import matches
 from hv_utils.runs import PROJECT_ROOT
 from hv_utils.weights import START_WEIGHTS
 
@@ -74,8 +74,7 @@ def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if name not in PATHS or not isinstance(value, str) or value in ("", *START_WEIGHTS):
             return value
         path = base / Path(value).expanduser()
-        there = path.exists() or glob.glob(str(path), recursive=True)
-        return str(path.absolute()) if there else value
+        return str(path.absolute()) if matches(path) else value
 
     return {name: absolute(name, value) for name, value in values.items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shlex
@@ -16,6 +15,7 @@ from typing import Any
 from hv_utils import parameters
 from hv_utils.errors import HematoVisionError
 from hv_utils.learnt import start_files
+from hv_utils.patterns import matches
 from hv_utils.runs import Run, environment
 from hv_utils.steps import STEPS, Step, find_step, published_inputs, used_modules
 
@@ -189,16 +189,10 @@ def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         Path, bytes and time of change (ns) of each, sorted: it differs when one is added, replaced
         or taken away.
     """
-    files: set[Path] = set()
-    for name in ("archive", "folder", "images"):
-        given = Path(values.get(name) or "")
-        if not values.get(name) or given.is_file():
-            continue
-        found = (
-            given.rglob("*") if given.is_dir() else map(Path, glob.glob(str(given), recursive=True))
-        )
-        files.update(path for path in found if path.is_file())
-    facts = {path: path.stat() for path in files}
+    named = [values[name] for name in ("archive", "folder", "images") if values.get(name)]
+    found = [path for given in named for path in matches(given)]
+    below = [path for folder in found if folder.is_dir() for path in folder.rglob("*")]
+    facts = {path: path.stat() for path in (*found, *below) if path.is_file()}
     return sorted((str(path), one.st_size, one.st_mtime_ns) for path, one in facts.items())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 from collections import deque
@@ -25,6 +24,7 @@ from hv_utils.onnx_model import (
     Verdicts,
     cores,
 )
+from hv_utils.patterns import matches
 from hv_utils.runs import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -77,43 +77,30 @@ def _expand(given: str) -> list[Path]:
             "expected an image, a folder or a pattern, but the path is empty: "
             "is a variable of the shell unset?"
         )
-    path = Path(given).expanduser()
     try:
-        if path.is_dir():
-            files = _images_below(path)
-            if not files:
-                raise HematoVisionError(
-                    f"expected images in the folder {path}, but it has none: "
-                    f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
-                )
-            return files
-        matches = [path] if path.exists() else _matches(path)
+        found = matches(given)
+        files = [file for one in found for file in _files_of(one)]
     except OSError as error:
         raise HematoVisionError(
             f"expected an image, a folder or a pattern, but {given[:80]} cannot be looked up "
             f"({error.strerror or error}): check the path and its permissions"
         ) from error
-    if not matches:
+    if not found:
         raise HematoVisionError(
             f"expected an image, a folder or a pattern, but nothing is at {given}: check the path"
         )
-    return [file for match in matches for file in _files_of(match)]
+    if not files:
+        raise HematoVisionError(
+            f"expected images in the folder {given}, but it has none: "
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
+        )
+    return files
 
 
-def _files_of(match: Path) -> list[Path]:
-    return _images_below(match) if match.is_dir() else [match]
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _matches(pattern: Path) -> list[Path]:
-    """Return what a pattern fits; a folder that exists is meant as it is, brackets and all."""
-    there = next(parent for parent in pattern.parents if parent.is_dir())
-    rest = str(pattern.relative_to(there))
-    found = glob.glob(rest, root_dir=there, recursive=True)
-    return sorted(there / name for name in found)
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def columns(classes: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.metrics import from_predictions, score
+from hv_utils.overlaps import group_photos
 from hv_utils.runs import REFERENCE_RESULTS
 from hv_utils.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
@@ -52,11 +53,9 @@ def twins_as_one(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame
         A copy; the pairs' two labels may differ, then they stay two.
     """
     label = predictions.groupby("cell")["label"].first()
-    same = pairs[pairs["same_cell"].fillna(False) & pairs["photo"].isin(label.index)]
-    same = same[same["other"].isin(label.index)]
-    same = same[same["photo"].map(label) == same["other"].map(label)]
-    first = dict(zip(same["other"], same["photo"], strict=True))
-    return predictions.assign(cell=predictions["cell"].replace(first))
+    alike = pairs["photo"].map(label) == pairs["other"].map(label)  # not so where one is missing
+    same = pairs[pairs["same_cell"].fillna(False) & alike]
+    return predictions.assign(cell=predictions["cell"].map(group_photos(label.index, same)))
 
 
 def recorded_scores(
@@ -119,9 +118,9 @@ def flagged_table(found: Mapping[str, Any]) -> pd.DataFrame:
 
 def each_way(found: Mapping[str, Any], model: str) -> str:
     """Return a model's macro-F1 in another laboratory, in each way; "" where not measured."""
-    ways = found.get("models", {}).get(model, {})
-    words = {way: in_words({"value": one["macro_f1"], **one}) for way, one in ways.items()}
-    return "; ".join(f"{way} {score}" for way, score in words.items())
+    table = external_table(found)
+    ways = table.loc[model] if model in table.index else {}
+    return "; ".join(f"{way} {score}" for way, score in ways.items())
 
 
 def status_table(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ SHOWN = 40
 PROGRESS_FROM = 16
 PIPED_WIDTH = 240
 OVERLAY_SIDE = 2000
-LONGEST_STEM = 200  # bytes of a file name end at 255
+LONGEST_STEM = 200  # bytes: a file name ends at 255
 STYLES = {"unsure": "yellow", NOT_A_CELL: "magenta", UNREADABLE: "red"}
 
 
@@ -189,7 +189,8 @@ def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
     paths = {}
     for file in files:
         below = Path(os.path.relpath(os.path.abspath(file), common))
-        name = below.with_name(f"{below.stem[:LONGEST_STEM]}-cam")
+        stem = os.fsencode(below.stem)[:LONGEST_STEM].decode(errors="ignore")
+        name = below.with_name(f"{stem}-cam")
         times[name] += 1
         number = f"-{times[name]}" if times[name] > 1 else ""
         paths[str(file)] = Path(folder) / f"{name}{number}.png"
