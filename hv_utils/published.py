@@ -31,9 +31,14 @@ def measurement(name: str, *, folder: Path = REFERENCE_RESULTS) -> dict[str, Any
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def recorded_predictions(name: str, *, folder: Path = REFERENCE_RESULTS) -> pd.DataFrame:
-    """Return a recorded run's verdicts on the official TEST; empty where it is not there."""
-    path = folder / name / "predictions.csv"
+def recorded_predictions(
+    name: str, *, split: str = "test", folder: Path = REFERENCE_RESULTS
+) -> pd.DataFrame:
+    """Return a recorded run's verdicts on the official TEST, or on its validation images (`val`).
+
+    Empty where the record is not there.
+    """
+    path = folder / name / ("predictions-val.csv" if split == "val" else "predictions.csv")
     return pd.read_csv(path, dtype={"cell": "string"}) if path.is_file() else pd.DataFrame()
 
 
