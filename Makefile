@@ -33,7 +33,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 check: $(READY)  ## lint, format and, where the book is built, its links
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@if [ -f _build/html/index.html ]; then $(BIN)/python -m hv_utils.book _build/html; \
+	@if [ -f _build/html/index.html ]; then $(BIN)/python -m hv_utils.chain.book _build/html; \
 	  else echo "no book to check the links of: make book"; fi
 
 bench: $(READY)  ## time this project against the usual ways, side by side

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hv_utils import __version__
-from hv_utils.errors import HematoVisionError
+from hv_utils.ground.errors import HematoVisionError
 
 INTERRUPTED = 130
 
@@ -59,7 +59,7 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
     A step is up to date while its notebook, the helpers that it uses, its parameters and its
     input files are what they were. After a failure or Ctrl-C the same command resumes.
     """
-    from hv_utils import parameters, pipeline
+    from hv_utils.chain import parameters, pipeline
 
     if listing:
         _list_parameters()
@@ -85,7 +85,7 @@ def _run_folder(name: str) -> Path:
 
 
 def _list_parameters() -> None:
-    from hv_utils import parameters, steps
+    from hv_utils.chain import parameters, steps
 
     click.echo(f"profiles: {', '.join(parameters.profile_names())}")
     for step in steps.STEPS:
@@ -101,7 +101,7 @@ def _list_parameters() -> None:
 @click.option("--force", is_flag=True, help="Build even where nothing has changed.")
 def book(name, force) -> None:
     """Build the book from a finished run; prints the path of its first page."""
-    from hv_utils import pipeline
+    from hv_utils.chain import pipeline
 
     click.echo(pipeline.build_book(_run_folder(name), force=force, echo=click.echo))
 
@@ -128,8 +128,8 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
     cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
     stream, the others still get their verdict, and the exit status is 1.
     """
-    from hv_utils import predict as prediction
-    from hv_utils import reports
+    from hv_utils.inference import predict as prediction
+    from hv_utils.inference import reports
 
     files = prediction.find_images(paths, besides=cam)
     overlays = reports.overlay_paths(files, cam) if cam else {}
@@ -177,10 +177,10 @@ def data() -> None:
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 def sources(archive, out, overlaps, workers) -> None:
     """Recover the source photo of every augmented copy of an archive."""
-    from hv_utils.archive import open_archive
-    from hv_utils.overlaps import write_overlaps
-    from hv_utils.recovery import recover_sources, recovery_report
-    from hv_utils.source_map import write_map
+    from hv_utils.data.archive import open_archive
+    from hv_utils.data.overlaps import write_overlaps
+    from hv_utils.data.recovery import recover_sources, recovery_report
+    from hv_utils.data.source_map import write_map
 
     root, _ = open_archive(archive)
     table = recover_sources(root, workers=workers)

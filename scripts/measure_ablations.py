@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.checkpoints import fingerprint_settings
-from hv_utils.errors import HematoVisionError
-from hv_utils.model import build_model, predict_probs
-from hv_utils.paired import Resamples, collect, compare, gains
-from hv_utils.preprocessing import augmentation_layers
-from hv_utils.runs import Run, atomic_path, dump_json, environment, write_text
-from hv_utils.splits import UNPLACED, grouped_folds, hold_out
-from hv_utils.training import fine_tune, train_head
+from hv_utils.data.splits import UNPLACED, grouped_folds, hold_out
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import Run, atomic_path, dump_json, environment, write_text
+from hv_utils.network.checkpoints import fingerprint_settings
+from hv_utils.network.model import build_model, predict_probs
+from hv_utils.network.preprocessing import augmentation_layers
+from hv_utils.network.training import fine_tune, train_head
+from hv_utils.scores.paired import Resamples, collect, compare, gains
 
 COPIES = {"train": 14, "val": 8, "test": 8}  # of one cell, at most
 PASSES, IMAGES_PER_PASS = 3, 1600

@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hv_utils.images import resize
-from hv_utils.metrics import score
-from hv_utils.onnx_model import OnnxClassifier
-from hv_utils.runs import dump_json, write_text
+from hv_utils.ground.runs import dump_json, write_text
+from hv_utils.images.reading import resize
+from hv_utils.inference.onnx_model import OnnxClassifier
+from hv_utils.scores.metrics import score
 
 NAMES = {"1": "neutrophil", "2": "lymphocyte", "3": "monocyte", "4": "eosinophil"}
 # Medians of the diameter: of the white cells' outlines here, and of their boxes in training.

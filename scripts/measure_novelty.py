@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hv_utils.images import read_image, resize
-from hv_utils.onnx_model import STATUSES, OnnxClassifier
-from hv_utils.runs import dump_json, write_text
-from hv_utils.voc import read_boxes
+from hv_utils.ground.runs import dump_json, write_text
+from hv_utils.images.reading import read_image, resize
+from hv_utils.images.voc import read_boxes
+from hv_utils.inference.onnx_model import STATUSES, OnnxClassifier
 
 FIELD = (240, 320)  # half a photo's side: a red-cell field as large as the margin allows
 PER_GROUP = 200

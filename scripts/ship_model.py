@@ -2,7 +2,7 @@
 
     python scripts/ship_model.py runs/native
 
-Copies model.onnx and its two companions to hv_utils/weights/hematovision.* after loading them, so
+Copies model.onnx and its two companions to hv_utils/shipped/hematovision.* after loading them, so
 that what is damaged is not shipped.
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hv_utils.errors import HematoVisionError
-from hv_utils.export import write_companions
-from hv_utils.onnx_model import SHIPPED_MODEL, OnnxClassifier, arrays_path, facts_path
-from hv_utils.runs import Run, atomic_path
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import Run, atomic_path
+from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier, arrays_path, facts_path
+from hv_utils.network.export import write_companions
 
 LARGEST = 20e6  # bytes, all weights of the package together
 LOCAL = ("made_from_sha256",)  # of no use outside the run

@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hv_utils.book_stage import FIGURE, notebook_names
-from hv_utils.runs import Run
+from hv_utils.chain.book_stage import FIGURE, notebook_names
+from hv_utils.ground.runs import Run
 
 GLUE = re.compile(r"\{glue:text\}`\.\./notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
 PIXEL = base64.b64encode(

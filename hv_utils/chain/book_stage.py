@@ -1,0 +1,196 @@
+"""What the book is built from: its pages, with a run's notebooks and figures in their places."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import PROJECT_ROOT, Run
+
+FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
+SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
+IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
+
+
+def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> Path:
+    """Fill the folder that the book is built from.
+
+    A teacher's book without solutions is one whose table of contents does not name them: the
+    links to them are then left out of the notebooks.
+
+    Files that have not changed keep their time stamps, so that the next build is a short one, and
+    files that no longer belong are removed.
+
+    Parameters
+    ----------
+    run : Run or Path or str
+        A finished run: `notebooks/*.ipynb` and `figures/*` are taken from it.
+    out : Path
+        The staging folder.
+    project : Path
+        Folder that holds `_config.yml`, `_toc.yml`, `book/` and `hv_utils/`.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a notebook of the table of contents has not been run or has failed, or where a page
+        shows a figure that the run did not make.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    files = {name: (project / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
+    for path in files_below(project / "book"):
+        files[path.relative_to(project).as_posix()] = path.read_bytes()
+    documents = toc_files(project / "_toc.yml")
+    for name in notebook_names(project / "_toc.yml"):
+        text = clean_notebook(run, name, project=project)
+        if f"book/solutions/{name}" not in documents:
+            text = SOLUTION_LINK.sub("", text)
+        files[f"notebooks/{name}.ipynb"] = text.encode()
+    for path in files_below(run.path("figures")):
+        files[f"book/figures/{path.name}"] = path.read_bytes()
+    _check_figures(files, run)
+    for name, text in api_pages(project / "hv_utils").items():
+        files[f"book/api/{name}"] = text.encode()
+    _sync(files, Path(out))
+    return Path(out)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Give the files below a folder in order, without hidden and compiled ones."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not IGNORED & set(path.parts) and not path.name.startswith("."):
+            yield path
+
+
+def _sync(files: Mapping[str, bytes], out: Path) -> None:
+    """Make `out` hold exactly `files`, touching none that is as it should be."""
+    for name, content in files.items():
+        path = out / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    for path in list(out.rglob("*")):
+        if path.is_file() and path.relative_to(out).as_posix() not in files:
+            path.unlink()
+
+
+def toc_files(toc: Path) -> list[str]:
+    """Return the documents of a table of contents in reading order, without their endings."""
+    import yaml
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key in ("root", "file", "glob"):
+                if key in node:
+                    yield node[key]
+            for key in ("parts", "chapters", "sections"):
+                yield from walk(node.get(key, []))
+        elif isinstance(node, list):
+            for item in node:
+                yield from walk(item)
+
+    return list(walk(yaml.safe_load(toc.read_text(encoding="utf-8"))))
+
+
+def notebook_names(toc: Path) -> list[str]:
+    """Return the stems of the notebooks in a table of contents, such as `03_model`."""
+    names = (name for name in toc_files(toc) if name.startswith("notebooks/"))
+    return [name.removeprefix("notebooks/") for name in names]
+
+
+def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
+    """Return an executed notebook as the book shows it: without traces of the machine.
+
+    Parameters
+    ----------
+    run : Run
+        The run that executed it.
+    name : str
+        Stem of the notebook.
+    project : Path
+        Paths below this folder become relative ones.
+
+    Returns
+    -------
+    str
+        JSON.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the notebook is missing, was not executed to its end, or failed.
+    """
+    path = run.need(f"notebooks/{name}.ipynb", made_by=name)
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise HematoVisionError(
+            f"expected an executed notebook, but {path} cannot be read: "
+            f"run it again with `hv run --from {name}`"
+        ) from error
+    failed = any(o["output_type"] == "error" for cell in cells for o in cell["outputs"])
+    if failed or any(cell["execution_count"] is None for cell in cells if cell["source"]):
+        raise HematoVisionError(
+            f"expected notebook {name} to have run to its end, but {path} holds "
+            f"{'an error' if failed else 'cells that were not run'}: "
+            "mend the cause and run `hv run` again, which resumes there"
+        )
+    for part in (notebook, *notebook["cells"]):
+        part["metadata"].pop("papermill", None)  # time stamps and absolute paths
+        part["metadata"].pop("execution", None)
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+    return text.replace(str(run.folder), f"runs/{run.name}").replace(f"{project}{os.sep}", "")
+
+
+def _check_figures(files: Mapping[str, bytes], run: Run) -> None:
+    for page, content in files.items():
+        if page.startswith("book/") and page.endswith(".md"):
+            for figure in FIGURE.findall(content.decode("utf-8")):
+                if f"book/figures/{figure}" not in files:
+                    raise HematoVisionError(
+                        f"expected figures/{figure} in {run.folder}, which {page} shows, but the "
+                        "run made none: run the chain again with `hv run`, or mend the page"
+                    )
+
+
+def api_pages(package: Path) -> dict[str, str]:
+    """Return the pages of the API reference, one for each room of the package.
+
+    They are made from the package itself, so that no module can be forgotten.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of the package `hv_utils`.
+
+    Returns
+    -------
+    dict of str to str
+        File name to MyST text; `modules.md` is the table that the index page includes.
+    """
+    pages, rows = {}, []
+    for door in sorted(package.glob("*/__init__.py")):
+        room = f"{package.name}.{door.parent.name}"
+        about = ast.get_docstring(ast.parse(door.read_text("utf-8"))) or ""
+        modules = [p.stem for p in sorted(door.parent.glob("*.py")) if p.stem[0] != "_"]
+        parts = [f"# {room}", about]
+        for name in (f"{room}.{module}" for module in modules):
+            parts.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```")
+        pages[f"{room}.md"] = "\n\n".join(parts) + "\n"
+        summary = " ".join(about.split("\n\n")[0].split())
+        rows.append(f"| [{room}]({room}.md) | {summary} | {', '.join(modules)} |")
+    head = ["| room | is for | holds |", "| --- | --- | --- |"]
+    pages["modules.md"] = "\n".join([*head, *rows]) + "\n"
+    return pages

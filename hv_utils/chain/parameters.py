@@ -1,0 +1,156 @@
+"""The parameters of a run: declared by the notebooks, set by a profile and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.patterns import matches
+from hv_utils.ground.runs import PROJECT_ROOT
+from hv_utils.network.weights import START_WEIGHTS
+
+PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
+PATHS = ("archive", "folder", "images", "source_map", "weights", "probe_weights")
+CHAIN_PARAMETER = "run_dir"  # set by the chain itself
+TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles beside the notebooks."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """Return the parameters that a profile sets; paths in it are relative to the project's root.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is no such profile, or it is no mapping.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.exists():
+        raise HematoVisionError(
+            f"expected a profile that is one of {', '.join(profile_names())}, but it is {name!r}: "
+            f"choose one of them or write {path}"
+        )
+    values = _yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    if not isinstance(values, dict):
+        raise HematoVisionError(
+            f"expected lines `parameter: value` in {path}, but it holds a {type(values).__name__}: "
+            "mend the file"
+        )
+    return absolute_paths(values, PROJECT_ROOT)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", "") or error).split())
+        raise HematoVisionError(
+            f"expected a YAML value, but {where} holds none ({reason}): put it in quotes, or mend "
+            "its brackets"
+        ) from error
+
+
+def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Make the paths among some parameters absolute: the notebooks run in another folder.
+
+    Parameters
+    ----------
+    values : mapping
+        Parameter name to value.
+    base : Path
+        What a relative path or pattern is relative to. Where nothing is there, the value stays as
+        it is.
+    """
+
+    def absolute(name: str, value: Any) -> Any:
+        if name not in PATHS or not isinstance(value, str) or value in ("", *START_WEIGHTS):
+            return value
+        path = base / Path(value).expanduser()
+        return str(path.absolute()) if matches(path) else value
+
+    return {name: absolute(name, value) for name, value in values.items()}
+
+
+def declared(notebook: Path) -> dict[str, dict[str, str]]:
+    """Return what a notebook declares in its cell tagged `parameters`.
+
+    Returns
+    -------
+    dict
+        For each name: `inferred_type_name`, `default` (as written) and `help`.
+    """
+    from papermill import inspect_notebook
+
+    return inspect_notebook(str(notebook))
+
+
+def from_command_line(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Read `-p key value` pairs: values are YAML scalars or lists, so 3 is a number.
+
+    Paths are taken as they are written, and are relative to where the command is given.
+    """
+    values = {
+        name: value if name in PATHS or not value else _yaml(value, f"-p {name} {value}")
+        for name, value in pairs
+    }
+    return absolute_paths(values, Path.cwd())
+
+
+def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    """Give each notebook the values it declares, and refuse everything else.
+
+    Parameters
+    ----------
+    values : mapping
+        Parameter name to value.
+    notebooks : iterable of Path
+        The notebooks of the chain.
+
+    Returns
+    -------
+    dict
+        Notebook to its own parameters, cast to the declared types.
+
+    Raises
+    ------
+    HematoVisionError
+        For a name that no notebook declares, or a value of another type.
+    """
+    declarations = {notebook: declared(notebook) for notebook in notebooks}
+    known = {name for names in declarations.values() for name in names} - {CHAIN_PARAMETER}
+    for name in values:
+        if name not in known:
+            raise HematoVisionError(
+                f"expected a parameter that some notebook declares, but none declares {name!r}: "
+                f"the parameters are {', '.join(sorted(known))}"
+            )
+    return {
+        notebook: {
+            name: _cast(name, values[name], declaration["inferred_type_name"])
+            for name, declaration in names.items()
+            if name in values
+        }
+        for notebook, names in declarations.items()
+    }
+
+
+def _cast(name: str, value: Any, type_name: str) -> Any:
+    kind = TYPES.get(type_name)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is str and type(value) in (int, float):
+        return str(value)
+    if kind is not None and type(value) is not kind:
+        raise HematoVisionError(
+            f"expected parameter {name} to be of type {type_name}, but {value!r} is of type "
+            f"{type(value).__name__}: check the profile, or the value behind -p {name}"
+        )
+    return value

@@ -1,0 +1,150 @@
+"""The steps of the chain: which notebooks there are, what each reads, writes and depends on."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import PROJECT_ROOT, REFERENCE_RESULTS
+
+NOTEBOOKS = PROJECT_ROOT / "notebooks"
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook of the chain with the artefacts that it reads and writes.
+
+    Attributes
+    ----------
+    name : str
+        Stem of the notebook, such as `03_model`.
+    reads, writes : tuple of str
+        Artefacts of the run folder.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    @property
+    def notebook(self) -> Path:
+        """The notebook's source."""
+        return NOTEBOOKS / f"{self.name}.ipynb"
+
+
+MODEL = ("model.keras", "model.keras.json")
+STEPS = (
+    Step("01_data", (), ("images.csv", "photos.csv")),
+    Step("02_preprocessing", ("images.csv",), ("preprocessing.json",)),
+    Step(
+        "03_model",
+        ("images.csv",),
+        (*MODEL, "history.csv", "predictions.csv", "predictions-val.csv"),
+    ),
+    Step(
+        "04_evaluation",
+        ("images.csv", "predictions.csv", "predictions-val.csv"),
+        ("metrics.json",),
+    ),
+    Step("05_gradcam", ("images.csv", "predictions.csv", *MODEL), ("gradcam.csv", "gradcam.json")),
+    Step(
+        "06_prediction",
+        ("images.csv", "photos.csv", *MODEL),
+        ("new-predictions.csv", "prediction.json", "model.onnx"),
+    ),
+    Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),
+    Step("08_ablations", ("images.csv", "history.csv", "features.npz"), ("ablations.json",)),
+    Step(
+        "09_audit",
+        ("images.csv", "photos.csv", "features.npz", "oof-predictions.csv"),
+        ("audit.json", "audit.csv"),
+    ),
+    Step(
+        "10_claims",
+        (
+            *("images.csv", "metrics.json", "gradcam.json", "prediction.json"),
+            "ablations.json",
+        ),
+        ("claims.csv",),
+    ),
+    Step("11_box", (), ("box.json",)),
+)
+
+
+def find_step(name: str, steps: Sequence[Step] = STEPS) -> Step:
+    """Return the step called `name`: in full, by its number or by its noun.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is none.
+    """
+    for step in steps:
+        if name in (step.name, *step.name.split("_", 1)):
+            return step
+    names = ", ".join(step.name for step in steps)
+    raise HematoVisionError(
+        f"expected --from and --until to name one of the steps {names}, but it is {name!r}"
+    )
+
+
+def used_modules(notebook: Path) -> list[Path]:
+    """Return the modules of this package that a notebook uses, directly or through others.
+
+    The chain re-runs a notebook when one of them changes, and leaves the others alone.
+
+    Parameters
+    ----------
+    notebook : Path
+        An .ipynb file.
+
+    Returns
+    -------
+    list of Path
+        Sorted.
+    """
+    import nbformat
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    lines = "\n".join(cell.source for cell in cells if cell.cell_type == "code").splitlines()
+    code = "\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in lines)
+    found: set[Path] = set()
+    waiting = _imported(ast.parse(code))
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imported(ast.parse(path.read_text(encoding="utf-8")))
+    return sorted(found)
+
+
+def _imported(tree: ast.AST) -> set[Path]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    own = (name.split(".")[1:] for name in names if name.startswith(f"{PACKAGE.name}."))
+    modules = (PACKAGE.joinpath(*parts).with_suffix(".py") for parts in own)
+    return {path for path in modules if path.exists()}
+
+
+def published_inputs(notebook: Path) -> list[Path]:
+    """Return the files of `results/` that a notebook reads: recorded runs, the source map."""
+    from hv_utils.data.source_map import SOURCE_MAP
+
+    code = notebook.read_text(encoding="utf-8")
+    found = sorted(REFERENCE_RESULTS.glob("*/*.json")) if "reference_results" in code else []
+    if PACKAGE / "studies" / "published.py" in used_modules(notebook):
+        names = ("*.json", "*/predictions.csv")
+        return sorted(path for name in names for path in REFERENCE_RESULTS.glob(name))
+    reads_map = (
+        PACKAGE / "data" / "source_map.py" in used_modules(notebook) and "sources.load(" in code
+    )
+    return [*found, SOURCE_MAP] if reads_map and SOURCE_MAP.exists() else found

@@ -1,0 +1,305 @@
+"""The run folder: where one run of the chain keeps its artefacts and its manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hv_utils.ground.errors import HematoVisionError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import Markdown
+    from matplotlib.figure import Figure
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+REFERENCE_RESULTS = PROJECT_ROOT / "results"
+RECORDED_PACKAGES = (
+    "hematovision",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "opencv-python-headless",
+    "papermill",
+    "jupyter-book",
+)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, renamed onto it when the block succeeds.
+
+    A reader therefore never sees half a file, and a failed writer leaves the old one in place. A
+    link stays a link: the file that it names is written. A pipe or a device such as `/dev/stdout`
+    is written as it is.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made where missing.
+
+    Yields
+    ------
+    Path
+        A temporary path with the suffix of `path`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the file cannot be written.
+    """
+    path = Path(path)
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise HematoVisionError(
+            f"expected a place that can be written, but {path} cannot be "
+            f"({error.strerror or error}): choose another, make room or mend the permissions"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` to `path` whole or not at all (UTF-8)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def dump_json(value: Any) -> str:
+    """Return `value` as indented JSON; NumPy numbers and arrays become plain ones."""
+    return json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder and the files in it.
+
+    Attributes
+    ----------
+    folder : Path
+        Absolute path of the folder.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, run_dir: str | Path) -> Run:
+        """Open the run folder `run_dir`, made where missing.
+
+        Parameters
+        ----------
+        run_dir : str or Path
+            A relative path is taken from the project's root, so that a notebook finds the same
+            folder from JupyterLab, from papermill and from the chain.
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        HematoVisionError
+            Where the folder can be neither found nor made.
+        """
+        folder = Path(run_dir).expanduser()
+        if not folder.is_absolute():
+            folder = PROJECT_ROOT / folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise HematoVisionError(
+                f"expected a run folder that can be written, but {folder} cannot be made "
+                f"({error.strerror}): choose another run name or mend the permissions"
+            ) from error
+        return cls(folder.resolve())
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.name
+
+    def path(self, name: str) -> Path:
+        """Return the path of artefact `name`, whether it exists or not."""
+        return self.folder / name
+
+    def need(self, name: str, *, made_by: str) -> Path:
+        """Return the path of artefact `name`, which notebook `made_by` should have written.
+
+        Raises
+        ------
+        HematoVisionError
+            Where the artefact is not there.
+        """
+        path = self.path(name)
+        if not path.exists():
+            raise HematoVisionError(
+                f"expected {name} in {self.folder}, which has none: "
+                f"run notebooks/{made_by}.ipynb first, or the whole chain with `hv run`"
+            )
+        return path
+
+    def read_table(self, name: str, *, made_by: str = "01_data") -> pd.DataFrame:
+        """Read a CSV artefact; source photos (`cell`, `group`) are strings or missing."""
+        import pandas as pd
+
+        path = self.need(name, made_by=made_by)
+        return pd.read_csv(path, dtype={"cell": "string", "group": "string", "photo": "string"})
+
+    def write_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Write a table as CSV without its index."""
+        with atomic_path(self.path(name)) as temporary:
+            table.to_csv(temporary, index=False)
+        return self.path(name)
+
+    def read_json(self, name: str, *, made_by: str = "01_data") -> dict[str, Any]:
+        """Read a JSON artefact."""
+        return json.loads(self.need(name, made_by=made_by).read_text(encoding="utf-8"))
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
+        """Write a mapping as JSON."""
+        return write_text(self.path(name), dump_json(value))
+
+    def write_figure(self, name: str, figure: Figure) -> Path:
+        """Write a Matplotlib figure to `figures/<name>` (PNG, 110 dots per inch)."""
+        path = self.path("figures") / name
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=110, bbox_inches="tight")
+        return path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What is recorded of the run so far; empty before anything is."""
+        path = self.path("manifest.json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def record(self, **entries: Any) -> dict[str, Any]:
+        """Merge `entries` into manifest.json; a mapping is merged into the one already there."""
+        manifest = self.manifest
+        for key, value in entries.items():
+            if isinstance(value, Mapping) and isinstance(manifest.get(key), dict):
+                manifest[key] = {**manifest[key], **value}
+            else:
+                manifest[key] = value
+        self.write_json("manifest.json", manifest)
+        return manifest
+
+
+def environment() -> dict[str, Any]:
+    """Return what a reader needs to judge a run: commit, versions, machine."""
+    return {
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+        },
+    }
+
+
+def git_commit() -> str | None:
+    """Return the project's commit, with `+` behind it where files differ from it; None outside."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT_ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def reference_results(profile: str = "kaggle") -> dict[str, Any] | None:
+    """Return the committed numbers of the reference run on the real data.
+
+    Parameters
+    ----------
+    profile : str
+        The folder below `results/`.
+
+    Returns
+    -------
+    dict or None
+        One key for each JSON file of the folder (`metrics`, `manifest`, …), None where there is no
+        such folder.
+    """
+    folder = REFERENCE_RESULTS / profile
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        return None
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def drawn_note(table: pd.DataFrame) -> Markdown:
+    """Return the note that says whether the cells of an image table are drawn or photographed.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        An image table with a `source` column.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    from IPython.display import Markdown
+
+    if set(table["source"]) == {"demo"}:
+        text = (
+            "**The cells are drawn.** This run used the demo: every cell below was drawn by "
+            "`hv_utils.drawn.smear`, none was photographed. Its figures show how the methods behave; "
+            "they say nothing about blood."
+        )
+    else:
+        text = (
+            "**The cells are photographed.** This run used real images of stained smears. "
+            "Its figures hold for this data set; nothing here is for diagnosis."
+        )
+    return Markdown(f"> {text}")

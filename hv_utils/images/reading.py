@@ -1,0 +1,169 @@
+"""Image files in, RGB arrays out: one decoder for training, prediction and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hv_utils.ground.errors import HematoVisionError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+MIN_SIDE = 16
+MAX_SIDE = 10_000
+# Sixteen-bit greyscale: Pillow keeps it as it is, where `convert("RGB")` would clip it to white.
+DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+SHALLOW = 4096  # cameras of 10 or 12 bits put their numbers into 16 as they are
+# Above the limits here Pillow raises; below, its own warning would say what we have checked.
+Image.MAX_IMAGE_PIXELS = MAX_SIDE**2
+
+
+class ImageError(HematoVisionError):
+    """A file that cannot be read as an image; the message is one line."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read one image file as 8-bit RGB.
+
+    Any mode that Pillow knows is accepted: greyscale and 16-bit images get three equal channels,
+    transparency is laid over white (the background of a smear), CMYK and palettes are converted,
+    and a camera's EXIF orientation is applied. Of several frames the first is taken.
+
+    Parameters
+    ----------
+    path : str or Path
+        An image file, with sides from 16 to 10,000 pixels. The size is read from the header before
+        any pixel is decoded, so that a small file cannot unpack into gigabytes.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (height, width, 3), dtype uint8, range 0 to 255.
+
+    Raises
+    ------
+    ImageError
+        Where the file is missing, empty, truncated, no image, or of a size outside the limits.
+    """
+    path = Path(path)
+    _refuse_non_files(path)
+    try:
+        with Image.open(path) as image:
+            _check_size(path, image.size)
+            return _to_rgb(image, path)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"expected an image, but the content of {path} is in no known image format: "
+            "it is probably another kind of file with an image's name; export it as JPEG or PNG"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"expected sides of at most {MAX_SIDE} pixels, but {path} claims more: "
+            "crop the field to the cell"
+        ) from error
+    except Exception as error:  # a broken file can raise nearly anything in Pillow's decoders
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ImageError(
+            f"expected a whole image, but {path} breaks off or is damaged ({reason}): "
+            "copy or export it again"
+        ) from error
+
+
+def _refuse_non_files(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise ImageError(f"expected an image file, but {path} is a folder: name a file in it")
+        if not path.is_file():
+            raise ImageError(f"expected an image file, but nothing is at {path}: check the path")
+        if path.stat().st_size == 0:
+            raise ImageError(f"expected an image, but {path} is empty: copy or export it again")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ImageError(
+            f"expected an image file, but {path} cannot be opened ({error.strerror or error}): "
+            "check the path and its permissions"
+        ) from error
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if min(size) < MIN_SIDE:
+        raise ImageError(
+            f"expected sides of at least {MIN_SIDE} pixels, but {path} has {width}x{height}: "
+            "it is probably a thumbnail or an icon; use the original"
+        )
+    if max(size) > MAX_SIDE:
+        raise ImageError(
+            f"expected sides of at most {MAX_SIDE} pixels, but {path} has {width}x{height}: "
+            "it is probably a whole slide; crop the field to the cell"
+        )
+
+
+def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP_MODES:
+        deep = np.clip(np.asarray(image, dtype=np.int64), 0, 65_535)
+        if deep.max() < SHALLOW:
+            bits = int(deep.max()).bit_length()
+            raise ImageError(
+                f"expected 16-bit grey values up to 65,535, but {path} uses {bits} of the 16 bits "
+                "and would look black: spread them over the whole range, or export 8 bits"
+            )
+        grey = np.round(deep / 257).astype(np.uint8)  # 65,535 / 257 = 255
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ImageError(
+            f"expected 8 or 16 bits a channel, but {path} holds floating-point numbers: "
+            "export it as an 8-bit PNG"
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    return np.array(image.convert("RGB"))
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image, without keeping its proportions.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Shape (height, width, 3), dtype uint8.
+    size : tuple of int
+        New (height, width).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (*size, 3), dtype uint8. Bilinear; where the image shrinks, every old pixel counts
+        (Pillow widens the filter), so fine granules do not alias.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def thumbnails(paths: Iterable[str | Path], *, size: tuple[int, int] = (120, 160)) -> np.ndarray:
+    """Read images and shrink them for a figure.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+    size : tuple of int
+        (height, width) of each.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N, *size, 3), dtype uint8.
+    """
+    small = [resize(read_image(path), size) for path in paths]
+    return np.stack(small) if small else np.zeros((0, *size, 3), np.uint8)

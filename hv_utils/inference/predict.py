@@ -1,0 +1,304 @@
+"""Prediction on new images: files, folders and patterns in, labelled rows out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.patterns import matches
+from hv_utils.ground.runs import PROJECT_ROOT
+from hv_utils.images.reading import IMAGE_SUFFIXES, ImageError, read_image, resize
+from hv_utils.inference.onnx_model import (
+    NOT_A_CELL,
+    OK,
+    SHIPPED_MODEL,
+    UNREADABLE,
+    OnnxClassifier,
+    Verdicts,
+    cores,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
+DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
+
+
+def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = None) -> list[Path]:
+    """Expand files, folders (with all below them) and patterns such as `cells/*.png`.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        What the user named. A file is taken whatever its ending; a folder gives its image files,
+        also where a pattern names it.
+    besides : str or Path, optional
+        A folder whose files are left out wherever they turn up: that of our own overlays.
+
+    Returns
+    -------
+    list of Path
+        In the order given, a folder's files sorted, no file twice.
+
+    Raises
+    ------
+    HematoVisionError
+        For a path that does not exist, a pattern that fits nothing, a folder without images.
+    """
+    found: dict[str, Path] = {}
+    for given in paths:
+        for path in _expand(str(given)):
+            found.setdefault(os.path.realpath(path), path)
+    if besides is not None:
+        ours = os.path.realpath(Path(besides).expanduser()) + os.sep
+        found = {real: path for real, path in found.items() if not real.startswith(ours)}
+        if not found:
+            raise HematoVisionError(
+                f"expected images, but all that were named lie in {besides}, where the overlays "
+                "go: name another folder for these"
+            )
+    return list(found.values())
+
+
+def _expand(given: str) -> list[Path]:
+    """Return the files behind one argument; see `find_images`."""
+    if not given:
+        raise HematoVisionError(
+            "expected an image, a folder or a pattern, but the path is empty: "
+            "is a variable of the shell unset?"
+        )
+    try:
+        found = matches(given)
+        files = [file for one in found for file in _files_of(one)]
+    except OSError as error:
+        raise HematoVisionError(
+            f"expected an image, a folder or a pattern, but {given[:80]} cannot be looked up "
+            f"({error.strerror or error}): check the path and its permissions"
+        ) from error
+    if not found:
+        raise HematoVisionError(
+            f"expected an image, a folder or a pattern, but nothing is at {given}: check the path"
+        )
+    if not files:
+        raise HematoVisionError(
+            f"expected images in the folder {given}, but it has none: "
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
+        )
+    return files
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    """Return the columns of the prediction table."""
+    return ["path", "predicted", "confidence", "status", *(f"prob_{name}" for name in classes)]
+
+
+def predict_rows(
+    paths: Iterable[Path],
+    classify: Classifier,
+    *,
+    classes: Sequence[str],
+    size: tuple[int, int],
+    batch_size: int = 32,
+    workers: int = 1,
+) -> Iterator[dict]:
+    """Label images a few at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Image files.
+    classify : callable
+        Takes images of shape (N, height, width, 3), uint8, 0 to 255, and returns `pred_probs` of
+        shape (N, K), columns in the order of `classes`, rows summing to 1; or `Verdicts`.
+    classes : sequence of str
+        The K classes.
+    size : tuple of int
+        (height, width) the classifier wants.
+    batch_size : int
+        Images of one call of `classify`.
+    workers : int
+        Batches that are decoded and judged at once, each in a thread of its own. Above 1 only for
+        a `classify` that may be called from several threads, such as `OnnxClassifier`.
+
+    Yields
+    ------
+    dict
+        One row of the prediction table (see `columns`), in the order of `paths`, with a `reason`
+        and, where the verdicts have one, a `heat_map`. `status` is
+
+        - `ok`;
+        - `unsure`: the probability is too low, `predicted` is the likeliest class;
+        - `not_a_cell`: not like a single white cell, `predicted` is empty;
+        - `unreadable`: no figures, and a `reason`. No prediction is made up.
+    """
+
+    def judge(names: list[Path]) -> list[dict]:
+        return _judge(names, classify, classes, size)
+
+    waiting = iter(paths)
+    parts = iter(lambda: list(islice(waiting, batch_size)), [])
+    if workers <= 1:
+        for part in parts:
+            yield from judge(part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        # One batch more than there are workers, so that none waits for the reader of the rows.
+        running = deque(pool.submit(judge, part) for part in islice(parts, workers + 1))
+        while running:
+            rows = running.popleft().result()
+            running.extend(pool.submit(judge, part) for part in islice(parts, 1))
+            yield from rows
+
+
+def _judge(
+    names: list[Path], classify: Classifier, classes: Sequence[str], size: tuple[int, int]
+) -> list[dict]:
+    images, reasons = [], []
+    for path in names:
+        try:
+            images.append(resize(read_image(path), size))
+            reasons.append("")
+        except ImageError as error:
+            reasons.append(str(error))
+    verdicts = classify(np.stack(images)) if images else np.zeros((0, len(classes)))
+    if not isinstance(verdicts, Verdicts):
+        verdicts = Verdicts(verdicts, [OK] * len(images))
+    rows, position = [], 0
+    for path, reason in zip(names, reasons, strict=True):
+        if reason:
+            rows.append(_unreadable(path, reason, classes))
+        else:
+            rows.append(_labelled(path, verdicts, position, classes))
+            position += 1
+    return rows
+
+
+def _labelled(path: Path, verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict:
+    probabilities, status = verdicts.pred_probs[position], verdicts.statuses[position]
+    best = int(np.argmax(probabilities))
+    row = {
+        "path": str(path),
+        "predicted": "" if status == NOT_A_CELL else classes[best],
+        "confidence": float(probabilities[best]),
+        "status": status,
+        **{f"prob_{name}": float(p) for name, p in zip(classes, probabilities, strict=True)},
+        "reason": "",
+    }
+    if verdicts.heat_maps is not None:
+        row["heat_map"] = verdicts.heat_maps[position]
+    return row
+
+
+def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
+    figures = dict.fromkeys(("confidence", *(f"prob_{name}" for name in classes)), math.nan)
+    return {
+        "path": str(path),
+        "predicted": "",
+        "status": UNREADABLE,
+        **figures,
+        "reason": reason,
+    }
+
+
+def prediction_table(rows: Iterable[Mapping], classes: Sequence[str]) -> pd.DataFrame:
+    """Collect rows into the prediction table (see `columns`)."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=columns(classes))
+
+
+def default_model() -> Path:
+    """Return the shipped model, or else the one of the demo's run.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is neither.
+    """
+    for path in (SHIPPED_MODEL, DEMO_MODEL):
+        if path.is_file():
+            return path
+    raise HematoVisionError(
+        f"expected a trained model at {DEMO_MODEL}, but there is none: "
+        "train one with `hv run`, or name one with --model"
+    )
+
+
+def open_classifier(
+    model_path: Path | None = None, *, cam: bool = False
+) -> tuple[Classifier, dict]:
+    """Return a classifier and what is recorded with its model.
+
+    Parameters
+    ----------
+    model_path : Path, optional
+        An exported `.onnx`, which runs without TensorFlow, or a `.keras` file; by default
+        `default_model()`.
+    cam : bool
+        Whether verdicts come with Grad-CAM heat maps.
+
+    Returns
+    -------
+    classify : callable
+        See `predict_rows`.
+    meta : dict
+        `classes`, `size` and what else was saved with the model; `workers`, how many threads may
+        call `classify` at once.
+    """
+    path = default_model() if model_path is None else Path(model_path)
+    if path.suffix != ".onnx":
+        classify, meta = keras_classifier(path, cam=cam)
+        return classify, {**meta, "workers": 1}
+
+    model = OnnxClassifier.load(path)
+    facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
+    return (lambda images: model(images, cam=cam)), facts
+
+
+def keras_classifier(model_path: Path, *, cam: bool = False) -> tuple[Classifier, dict]:
+    """Return a classifier that runs a saved Keras model, and what is recorded with the model.
+
+    Parameters
+    ----------
+    model_path : Path
+        A `.keras` file with its sidecar.
+    cam : bool
+        Whether to compute heat maps.
+
+    Returns
+    -------
+    classify : callable
+        See `predict_rows`. Probabilities are the model's own, not calibrated, and every image is
+        `ok`: temperature, threshold and novelty come with the exported model.
+    meta : dict
+        `classes`, `size` and what else was saved with the model.
+    """
+    from hv_utils.network.gradcam import grad_cam
+    from hv_utils.network.model import load_model
+
+    model, meta = load_model(model_path)
+
+    def classify(images: np.ndarray) -> np.ndarray | Verdicts:
+        pred_probs = np.asarray(model(images.astype(np.float32), training=False))
+        if not cam:
+            return pred_probs
+        heat_maps = grad_cam(model, images, pred_probs.argmax(axis=1))
+        return Verdicts(pred_probs, [OK] * len(images), heat_maps)
+
+    return classify, meta

@@ -1,0 +1,218 @@
+"""What `hv predict` hands over: progress and a table on the terminal, a CSV file, overlays."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import atomic_path
+from hv_utils.images.reading import IMAGE_SUFFIXES, read_image
+from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
+from hv_utils.inference.predict import columns
+
+SHOWN = 40
+PROGRESS_FROM = 16
+PIPED_WIDTH = 240
+OVERLAY_SIDE = 2000
+LONGEST_STEM = 200  # bytes: a file name ends at 255
+STYLES = {"unsure": "yellow", NOT_A_CELL: "magenta", UNREADABLE: "red"}
+
+
+class Report:
+    """The first rows and the counts of all, whatever their number.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    total : int
+        Images to come.
+    shown : int
+        Rows that the table holds; of more images a summary follows.
+
+    Attributes
+    ----------
+    counts : Counter
+        Images by status.
+    predicted : Counter
+        Images with status `ok` by class.
+    """
+
+    def __init__(self, classes: Sequence[str], *, total: int, shown: int = SHOWN) -> None:
+        self.classes = classes
+        self.total = total
+        self.shown = shown
+        self.rows: list[dict] = []
+        self.counts: Counter = Counter()
+        self.predicted: Counter = Counter()
+
+    def add(self, row: Mapping) -> None:
+        """Take in one row of the prediction table."""
+        self.counts[row["status"]] += 1
+        if row["status"] == OK:
+            self.predicted[row["predicted"]] += 1
+        if len(self.rows) < self.shown:
+            self.rows.append({name: row[name] for name in row if name != "heat_map"})
+
+    def show(self) -> None:
+        """Print the table and, where it does not hold all images, the summary."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = PIPED_WIDTH  # a file has no edge at which to cut
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("image", overflow="fold")
+        for name in ("predicted", "status", *self.classes):
+            table.add_column(name, justify="right" if name in self.classes else "left")
+        folder = _common_folder([row["path"] for row in self.rows])
+        for row in self.rows:
+            figures = [
+                "" if row["status"] == UNREADABLE else f"{row[f'prob_{name}']:.3f}"
+                for name in self.classes
+            ]
+            table.add_row(
+                Text(os.path.relpath(row["path"], folder)),  # no markup: names may hold [brackets]
+                row["predicted"],
+                row["status"],
+                *figures,
+                style=STYLES.get(row["status"]),
+            )
+        console.print(table)
+        if self.total > len(self.rows):
+            console.print(f"… and {self.total - len(self.rows):,} more. All {self.total:,}:")
+            for name in self.classes:
+                console.print(f"  {name:<14}{self.predicted[name]:>9,}")
+            for status in STATUSES[1:]:
+                if self.counts[status]:
+                    console.print(f"  {status:<14}{self.counts[status]:>9,}")
+
+
+def _common_folder(paths: list[str]) -> str:
+    """Return the folder that all paths share: what the rows of a table need not repeat."""
+    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+
+
+@contextmanager
+def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
+    """Show a progress bar with the rate while `rows` are used, where there are many.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    total : int
+
+    Yields
+    ------
+    iterable of dict
+        The same rows.
+    """
+    if total < PROGRESS_FROM:
+        yield rows
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    shown = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # On the error stream, so that the table can be redirected.
+    with Progress("predicting", *shown, console=Console(stderr=True), transient=True) as bar:
+        yield bar.track(rows, total=total)
+
+
+@contextmanager
+def csv_writer(path: str | Path, classes: Sequence[str]) -> Iterator[Callable[[Mapping], None]]:
+    """Write a prediction table row by row; the file appears when the block ends without an error.
+
+    Parameters
+    ----------
+    path : str or Path
+    classes : sequence of str
+
+    Yields
+    ------
+    callable
+        Writes the row that it is given.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the path names an image: probably one of those to be judged, after `--csv` without a
+        name; or cannot be written.
+    """
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        raise HematoVisionError(
+            f"expected the name of a table behind --csv, but {path} is that of an image: "
+            "name the table first, as in --csv verdicts.csv"
+        )
+    with (
+        atomic_path(Path(path)) as temporary,
+        # A name that is not UTF-8 must not cost the table.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        names = columns(classes)
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+
+        def write(row: Mapping) -> None:
+            empty = {name: "" for name in names if row[name] != row[name]}  # NaN
+            writer.writerow({**row, **empty})
+
+        yield write
+
+
+def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
+    """Return where the overlay of each image goes.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        All images.
+    folder : str or Path
+        Of the overlays. Below it stand the folders of the images, from that on which all share, so
+        that an overlay's image can be found again; a number keeps `a.png` apart from `a.jpg`.
+
+    Returns
+    -------
+    dict of str to Path
+        Image to overlay, ending in `-cam.png`. The same images give the same names.
+    """
+    common = _common_folder([str(file) for file in files])
+    times: Counter = Counter()
+    paths = {}
+    for file in files:
+        below = Path(os.path.relpath(os.path.abspath(file), common))
+        stem = os.fsencode(below.stem)[:LONGEST_STEM].decode(errors="ignore")
+        name = below.with_name(f"{stem}-cam")
+        times[name] += 1
+        number = f"-{times[name]}" if times[name] > 1 else ""
+        paths[str(file)] = Path(folder) / f"{name}{number}.png"
+    return paths
+
+
+def save_overlay(row: Mapping, path: Path) -> None:
+    """Lay a row's heat map over its image, at most 2,000 pixels a side, and write it as PNG.
+
+    Parameters
+    ----------
+    row : mapping
+        From `predict_rows`; without a heat map nothing is written.
+    path : Path
+    """
+    from PIL import Image
+
+    from hv_utils.network.gradcam import overlay
+
+    if row.get("heat_map") is None:
+        return
+    image = Image.fromarray(read_image(row["path"]))
+    image.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))  # colours take a hundred bytes a pixel
+    with atomic_path(path) as temporary:
+        Image.fromarray(overlay(np.asarray(image), row["heat_map"])).save(temporary)

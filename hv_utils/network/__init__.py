@@ -1,0 +1,5 @@
+"""The Keras side: preprocessing, network, start weights, training, Grad-CAM, export.
+
+In: the image table. Out: a trained model, its history, its heat maps, and its export for
+`inference`. May import: images, data, scores, inference.
+"""

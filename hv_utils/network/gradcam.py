@@ -1,0 +1,163 @@
+"""Heat maps of what a verdict rests on: compute, normalise, lay over.
+
+Grad-CAM weighs the channels of a feature map by the gradient of a class's logit (Selvaraju et al.,
+ICCV 2017). How the maps are scored is `gradcam_scores`. Nothing here changes what it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from hv_utils.ground.errors import HematoVisionError
+
+if TYPE_CHECKING:
+    import keras
+
+FEATURE_MAP_LAYER = "top_activation"
+LOGITS_LAYER = "logits"
+
+
+def grad_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    class_index: int | Sequence[int] | None = None,
+    *,
+    layer: str = FEATURE_MAP_LAYER,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """Compute Grad-CAM heat maps.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `model.build_model`.
+    images : numpy.ndarray
+        Shape (N, height, width, 3), range 0 to 255, of the model's input size.
+    class_index : int or sequence of int, optional
+        The class to explain, one for all or one each; by default the predicted class.
+    layer : str
+        Whose feature map is weighed. The last convolution's (the default) is the most telling and
+        the coarsest: 7x7 at 224x224.
+    batch_size : int
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N, h, w) of the feature map, dtype float32, at least 0, not normalised. The gradient
+        is the logit's: after a softmax it would also say which classes are *not* seen.
+    """
+    import keras
+    import tensorflow as tf
+
+    outputs = [model.get_layer(layer).output, model.get_layer(LOGITS_LAYER).output]
+    watched = keras.Model(model.input, outputs)
+    wanted = None
+    if class_index is not None:
+        wanted = np.broadcast_to(np.asarray(class_index, dtype=int), len(images))
+    maps = []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        with tf.GradientTape() as tape:
+            feature_map, logits = watched(tf.cast(images[part], tf.float32), training=False)
+            chosen = tf.argmax(logits, axis=1) if wanted is None else wanted[part]
+            score = tf.gather(logits, chosen, axis=1, batch_dims=1)
+        # Each logit depends on its own image alone, so one gradient of the sum serves them all.
+        gradient = tape.gradient(score, feature_map)
+        weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+        maps.append(tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=3)).numpy())
+    return np.concatenate(maps) if maps else np.zeros((0, 0, 0), np.float32)
+
+
+def enlarge(heat_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Interpolate a heat map to another (height, width), bilinearly; float32, not normalised."""
+    height, width = size
+    image = Image.fromarray(np.asarray(heat_map, dtype=np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def normalise(heat_map: np.ndarray) -> np.ndarray:
+    """Stretch a heat map to 0…1 for the eye.
+
+    Parameters
+    ----------
+    heat_map : numpy.ndarray
+        Shape (h, w).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (h, w), dtype float32. A flat map holds nothing to see and becomes zero.
+    """
+    low, high = float(np.min(heat_map)), float(np.max(heat_map))
+    if not high > low:
+        return np.zeros(np.shape(heat_map), np.float32)
+    return ((np.asarray(heat_map, dtype=np.float64) - low) / (high - low)).astype(np.float32)
+
+
+def overlay(image: np.ndarray, heat_map: np.ndarray, alpha: float = 0.6) -> np.ndarray:
+    """Lay a heat map over an image; the hotter, the less of the image shows through.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Shape (height, width, 3), uint8.
+    heat_map : numpy.ndarray
+        Shape (h, w), any range; enlarged and normalised here.
+    alpha : float
+        Opacity where the map is hottest, 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (height, width, 3), dtype uint8, a new array.
+    """
+    from matplotlib import colormaps
+
+    heat = normalise(enlarge(heat_map, image.shape[:2]))
+    colours = colormaps["inferno"](heat)[:, :, :3] * 255
+    opacity = alpha * heat[:, :, None]
+    return np.round(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+
+
+def shuffle_weights(model: keras.Model, from_block: str, *, seed: int = 0) -> keras.Model:
+    """Return a copy of a model whose weights are shuffled from a block up to the output.
+
+    The sanity check of Adebayo et al. (NeurIPS 2018): a heat map that looks the same afterwards
+    shows the image, not what the model has learnt.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Left as it is.
+    from_block : str
+        Prefix of the lowest layer to shuffle: `logits`, `hidden`, `top`, `block7a`, … `stem`.
+    seed : int
+
+    Returns
+    -------
+    keras.Model
+        Each kernel keeps its numbers, in a random order; batch normalisations stay.
+    """
+    import keras
+
+    rng = np.random.default_rng(seed)
+    copy = keras.models.clone_model(model)
+    prefixes = [layer.name.split("_")[0] for layer in model.layers]
+    if from_block not in prefixes:
+        raise HematoVisionError(
+            f"expected the name of a block or layer of the model, but got {from_block!r}: "
+            "logits, hidden, top, block7a and so on down to stem are possible"
+        )
+    first = prefixes.index(from_block)
+    for position, (old, new) in enumerate(zip(model.layers, copy.layers, strict=True)):
+        values = old.get_weights()
+        if position >= first and not isinstance(old, keras.layers.BatchNormalization):
+            values = [rng.permutation(value.ravel()).reshape(value.shape) for value in values]
+        new.set_weights(values)
+        if hasattr(new, "finalize_state"):
+            new.finalize_state()
+    return copy

@@ -1,0 +1,298 @@
+"""The classifier: EfficientNetB0 with a small head, built flat, saved whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import atomic_path, dump_json, write_text
+from hv_utils.network.preprocessing import IMAGE_SIZE, batches
+
+if TYPE_CHECKING:
+    import keras
+
+FEATURE_LAYER = "avg_pool"
+FEATURE_MAP_LAYER = "top_activation"
+LOGITS_LAYER = "logits"
+
+
+def build_model(
+    n_classes: int,
+    *,
+    size: tuple[int, int] = IMAGE_SIZE,
+    weights: str = "auto",
+    hidden: int = 128,
+    dropout: float = 0.3,
+    seed: int = 0,
+) -> keras.Model:
+    """Build EfficientNetB0 (Tan and Le, ICML 2019) with a head for `n_classes` classes.
+
+    The model is flat: the head stands directly on the backbone's own layers, so that gradients of
+    a logit reach every feature map (Keras 3 cannot cut through a nested model).
+
+    Parameters
+    ----------
+    n_classes : int
+        K, at least 2.
+    size : tuple of int
+        Input (height, width) in pixels, at least 32 each.
+    weights : str
+        Where the backbone's weights come from, see `weights.backbone`.
+    hidden : int
+        Units of the hidden layer; 0 leaves it out.
+    dropout : float
+        Share of the features that are dropped in training, 0 to below 1.
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    keras.Model
+        Input float32 (N, *size, 3), range 0 to 255. Output float32 (N, K), probabilities. Layers
+        to be found by name: `top_activation` (last feature map), `avg_pool` (1280 features),
+        `logits`. The attribute `start_weights` says what `weights` came to.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the start weights are unknown, damaged or out of reach, or a number is out of range.
+    """
+    import keras
+
+    from hv_utils.network.weights import backbone
+
+    if n_classes < 2:
+        raise HematoVisionError(
+            f"expected at least two classes to tell apart, but got {n_classes}: "
+            "check the labels of the image table"
+        )
+    if min(size) < 32:
+        raise HematoVisionError(
+            f"expected a size of at least 32x32 pixels, but got {size[0]}x{size[1]}: "
+            "EfficientNetB0 halves the image five times; 224x224 is its own"
+        )
+    base, start = backbone(weights, size=size, seed=seed)
+    x = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(base.output)
+    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    if hidden:
+        x = keras.layers.Dense(hidden, activation="relu", name="hidden")(x)
+    x = keras.layers.Dense(n_classes, name=LOGITS_LAYER)(x)
+    outputs = keras.layers.Activation("softmax", name="probabilities")(x)
+    model = keras.Model(base.input, outputs, name="hematovision")
+    model.start_weights = start
+    return model
+
+
+def input_size(model: keras.Model) -> tuple[int, int]:
+    """Return the (height, width) in pixels that a model takes."""
+    _, height, width, _ = model.input_shape
+    return height, width
+
+
+def extract_features(
+    model: keras.Model,
+    paths: Sequence[str | Path],
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return the features below the head, pooled over the image.
+
+    Parameters
+    ----------
+    model : keras.Model
+    paths : sequence of str or Path
+        N image files.
+    batch_size : int
+    progress : callable, optional
+        Called with (images done, N) after each batch, see `progress.print_progress`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N, 1280), dtype float32.
+    """
+    import keras
+
+    def features() -> keras.Model:
+        return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
+
+    forward = _traced(model, FEATURE_LAYER, features)
+    width = model.get_layer(FEATURE_LAYER).output.shape[-1]
+    return _run(forward, paths, input_size(model), width, batch_size, progress)
+
+
+def predict_probs(
+    model: keras.Model,
+    paths: Sequence[str | Path],
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Return the probability of each class for each image.
+
+    Parameters
+    ----------
+    model, paths, batch_size, progress
+        As in `extract_features`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `pred_probs`, shape (N, K), dtype float32, rows sum to 1, columns in class order.
+    """
+    forward = _traced(model, "probabilities", lambda: model)
+    return _run(forward, paths, input_size(model), model.output_shape[-1], batch_size, progress)
+
+
+def _traced(model: keras.Model, name: str, part: Callable[[], keras.Model]) -> Callable:
+    """Return part of a model as a graph, traced once for a model: each time takes seconds."""
+    import tensorflow as tf
+
+    graphs = model.__dict__.setdefault("_hv_graphs", {})  # goes when the model goes
+    if name not in graphs:
+        run = part()
+        shape = tf.TensorSpec((None, *input_size(model), 3), tf.float32)
+        graphs[name] = tf.function(lambda images: run(images, training=False), [shape])
+    return graphs[name]
+
+
+def _run(
+    forward: Callable,
+    paths: Sequence[str | Path],
+    size: tuple[int, int],
+    width: int,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    outputs = np.zeros((len(paths), width), np.float32)
+    done = 0
+    for images in batches(paths, size=size, batch_size=batch_size):
+        outputs[done : done + len(images)] = forward(images).numpy()
+        done += len(images)
+        if progress:
+            progress(done, len(paths))
+    return outputs
+
+
+def save_model(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    classes: Sequence[str],
+    size: tuple[int, int] | None = None,
+    **meta: Any,
+) -> Path:
+    """Save a whole model and, beside it as `<path>.json`, what is needed to use it.
+
+    The whole model rather than its weights: Keras's ImageNet variant has a layer more than the
+    others, so bare weights would load into the wrong architecture.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : str or Path
+        Ending in `.keras`.
+    classes : sequence of str
+        The K classes, in the order of the model's output.
+    size : tuple of int, optional
+        (height, width) of the input; read from the model where not given.
+    **meta
+        Further facts for the sidecar, such as `temperature`.
+
+    Returns
+    -------
+    Path
+        `path`. Both files are written to a temporary name and renamed.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the number of classes is not that of the model's outputs.
+    """
+    import keras
+
+    path = Path(path)
+    if model.output_shape[-1] != len(classes):
+        raise HematoVisionError(
+            f"expected {model.output_shape[-1]} classes, one for each output of the model, but got "
+            f"{len(classes)} ({', '.join(classes)}): build the model for these classes"
+        )
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    with atomic_path(path) as temporary:
+        bare.save(temporary)
+    facts = {"classes": list(classes), "size": list(size or input_size(model)), **meta}
+    write_text(sidecar(path), dump_json(facts))
+    return path
+
+
+def sidecar(path: str | Path) -> Path:
+    """Return the path of the JSON file that goes with a saved model."""
+    return Path(f"{path}.json")
+
+
+def load_model(path: str | Path) -> tuple[keras.Model, dict[str, Any]]:
+    """Load a model that `save_model` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    model : keras.Model
+    meta : dict
+        `classes` (list of str), `size` (tuple height, width) and what else was saved.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the model or its sidecar is missing or damaged.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file():
+        raise HematoVisionError(
+            f"expected a trained model, but nothing is at {path}: "
+            "train one first with notebooks/03_model.ipynb or `hv run`"
+        )
+    try:
+        meta = json.loads(sidecar(path).read_text(encoding="utf-8"))
+        classes = meta["classes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise HematoVisionError(
+            f"expected {sidecar(path)} with the model's classes, but it cannot be read "
+            f"({type(error).__name__}): keep both files of a model together"
+        ) from error
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise HematoVisionError(
+            f"expected a Keras model, but {path} cannot be loaded ({reason}): "
+            "the file is damaged or was made by another version; train again"
+        ) from error
+    if model.output_shape[-1] != len(classes):
+        raise HematoVisionError(
+            f"expected {len(classes)} outputs for the classes in {sidecar(path).name}, but the "
+            f"model has {model.output_shape[-1]}: the two files do not belong together"
+        )
+    meta["size"] = tuple(meta.get("size") or input_size(model))
+    return model, meta
+
+
+def model_facts(model: keras.Model) -> dict[str, float]:
+    """Return the size of a model: `parameters`, `trainable_parameters`, `float32_mb`."""
+    total = sum(int(np.prod(weight.shape)) for weight in model.weights)
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    return {
+        "parameters": total,
+        "trainable_parameters": trainable,
+        "float32_mb": total * 4 / 1e6,
+    }

@@ -1,0 +1,240 @@
+"""From image files to the batches that EfficientNetB0 eats: decode, resize, augment, weigh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.reading import read_image, resize
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+IMAGE_SIZE = (224, 224)
+DECODE_THREADS = 2
+
+
+def load_image(path: str | Path, *, size: tuple[int, int] = IMAGE_SIZE) -> np.ndarray:
+    """Read one image and resize it: uint8, shape (*size, 3). See `images.read_image`."""
+    return resize(read_image(path), size)
+
+
+def load_images(
+    paths: Iterable[str | Path],
+    *,
+    size: tuple[int, int] = IMAGE_SIZE,
+    progress: Callable[[Iterable], Iterable] | None = None,
+) -> np.ndarray:
+    """Read images into one array.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+    size : tuple of int
+        (height, width) in pixels; the proportions of the image are not kept.
+    progress : callable, optional
+        Wraps the iterable, like `tqdm.tqdm`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N, *size, 3), dtype uint8, range 0 to 255.
+
+    Raises
+    ------
+    ImageError
+        Where a file is no image.
+    """
+    paths = list(paths)
+    images = np.empty((len(paths), *size, 3), np.uint8)
+    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+        decoded = pool.map(lambda path: load_image(path, size=size), paths)
+        for index, image in enumerate(progress(decoded) if progress else decoded):
+            images[index] = image
+    return images
+
+
+def batches(
+    paths: Sequence[str | Path],
+    labels_index: Sequence[int] | None = None,
+    *,
+    size: tuple[int, int] = IMAGE_SIZE,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int | None = None,
+    augment: keras.Model | None = None,
+) -> tf.data.Dataset:
+    """Return batches of images, decoded while they are used, so that any number fits in memory.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        N image files.
+    labels_index : sequence of int, optional
+        Class of each image, 0 to K - 1. Without it the batches hold images alone.
+    size : tuple of int
+        (height, width) in pixels.
+    batch_size : int
+    shuffle : bool
+        Whether to draw a new order in each pass; the last batch is kept even when it is short.
+    seed : int, optional
+        Of the order.
+    augment : keras.Model, optional
+        `augmentation_layers(...)`, applied to each batch.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of float32 (B, *size, 3), range **0 to 255**, or of pairs with int32 (B,) labels.
+        EfficientNetB0 rescales and normalises by itself, so nothing is divided here.
+    """
+    import tensorflow as tf
+
+    columns: tuple = (np.asarray([str(path) for path in paths], dtype=str),)
+    if labels_index is not None:
+        columns += (np.asarray(labels_index, dtype=np.int32),)
+    dataset = tf.data.Dataset.from_tensor_slices(columns)
+    if shuffle:
+        dataset = dataset.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+
+    def read(path: tf.Tensor, *label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Pillow rather than TensorFlow's decoder: training and prediction then share one decoder.
+        image = tf.numpy_function(
+            lambda name: load_image(name.decode(), size=size), [path], tf.uint8, stateful=False
+        )
+        return (tf.ensure_shape(image, (*size, 3)), *label)
+
+    def finish(images: tf.Tensor, *labels: tf.Tensor) -> tf.Tensor | tuple:
+        images = tf.cast(images, tf.float32)
+        if augment is not None:
+            images = augment(images, training=True)
+        return (images, *labels) if labels else images
+
+    dataset = dataset.map(read, num_parallel_calls=DECODE_THREADS).batch(batch_size)
+    return dataset.map(finish).prefetch(2)
+
+
+def augmentation_layers(
+    *,
+    rotation_degrees: float = 20,
+    zoom: float = 0.1,
+    shift: float = 0.1,
+    flip: bool = True,
+    stain: float = 0.0,
+    seed: int = 0,
+) -> keras.Model:
+    """Return random rotation, zoom, shift, mirroring and stain as Keras layers.
+
+    Parameters
+    ----------
+    rotation_degrees : float
+        Largest turn to either side.
+    zoom : float
+        Largest change of scale to either side, as a share.
+    shift : float
+        Largest shift to either side, as a share of the height and of the width.
+    flip : bool
+        Whether to mirror, left to right and top to bottom: a smear has no upside.
+    stain : float
+        Strength of the change of colours, see `augmentation.RandomStain`; 0 leaves them alone.
+    seed : int
+
+    Returns
+    -------
+    keras.Model
+        Takes and gives float32 (N, height, width, 3), range 0 to 255. Acts only with
+        `training=True`. What comes into view is black, as in the data set's own copies.
+    """
+    import keras
+
+    from hv_utils.network.augmentation import RandomAffine, RandomStain
+
+    moves = {"rotation_degrees": rotation_degrees, "zoom": zoom, "shift": shift, "flip": flip}
+    layers: list = [RandomAffine(**moves, seed=seed)]
+    if stain:
+        layers.append(RandomStain(stain, seed=seed + 1))
+    return keras.Sequential(layers, name="augmentation")
+
+
+def image_data_generator(
+    *, rotation_degrees: float = 20, zoom: float = 0.1, shift: float = 0.1, flip: bool = True
+) -> tf.keras.preprocessing.image.ImageDataGenerator:
+    """Return the same augmentation the older way, with Keras's deprecated ImageDataGenerator.
+
+    It works on NumPy arrays, one image at a time, and is kept for the comparison in the book.
+    Parameters as in `augmentation_layers`; the seed is an argument of its `flow`.
+    """
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    return ImageDataGenerator(
+        rotation_range=rotation_degrees,
+        zoom_range=zoom,
+        width_shift_range=shift,
+        height_shift_range=shift,
+        horizontal_flip=flip,
+        vertical_flip=flip,
+        fill_mode="constant",
+        cval=0.0,
+    )
+
+
+def class_weights(labels_index: Sequence[int]) -> dict[int, float]:
+    """Weigh each class so that all count the same in the loss, however many images they have.
+
+    Parameters
+    ----------
+    labels_index : sequence of int
+        Class of each training image.
+
+    Returns
+    -------
+    dict of int to float
+        N / (K * images of the class) for each class, scikit-learn's "balanced"; 1 where all classes
+        are equally frequent.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there are no labels.
+    """
+    counts = Counter(int(label) for label in labels_index)
+    if not counts:
+        raise HematoVisionError("expected the labels of the training images, but there are none")
+    total = sum(counts.values())
+    return {label: total / (len(counts) * counts[label]) for label in sorted(counts)}
+
+
+def encode_labels(labels: Iterable[str], classes: Sequence[str]) -> np.ndarray:
+    """Turn class names into their positions in `classes`.
+
+    Parameters
+    ----------
+    labels : iterable of str
+    classes : sequence of str
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (N,), dtype int32.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a label is not among the classes.
+    """
+    position = {name: index for index, name in enumerate(classes)}
+    labels = list(labels)
+    unknown = sorted({str(label) for label in labels if label not in position})
+    if unknown:
+        raise HematoVisionError(
+            f"expected labels among {', '.join(classes)}, but came upon {', '.join(unknown)}: "
+            "the model was probably trained on other classes; train again on this table"
+        )
+    return np.array([position[label] for label in labels], dtype=np.int32)

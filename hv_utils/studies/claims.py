@@ -1,0 +1,184 @@
+"""The report's claims beside the evidence of a run, with verdicts by rules written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hv_utils.scores.intervals import verdict
+from hv_utils.scores.verdicts import STABLE_RULE, UNDECIDED, between
+
+NOT_MEASURED = "not measured in this run"
+
+CLAIMED_F1 = 0.91
+CONSISTENT_SPREAD = 0.05
+FAST_MS = 100.0
+OTHER_GAINS = {
+    "weighted, not plain": "class weights alone",
+    "augmented, not weighted": "copies over class weights",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the report and how it is judged.
+
+    Attributes
+    ----------
+    name : str
+        The claim in a few words.
+    rule : str
+        The rule of the verdict, in words.
+    judge : callable
+        Takes the artefacts of a run and returns (evidence, verdict), both str. Raises KeyError
+        where an artefact is missing, which is reported as not measured.
+    """
+
+    name: str
+    rule: str
+    judge: Callable[[Mapping[str, Any]], tuple[str, str]]
+
+
+def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
+    """Judge every claim by the artefacts of one run.
+
+    Parameters
+    ----------
+    artefacts : mapping
+        Contents of `metrics.json`, `gradcam.json`, `prediction.json` and `ablations.json` under
+        their stems; any may be missing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a claim: `claim`, `rule`, `evidence`, `verdict`.
+    """
+    rows = []
+    for claim in CLAIMS:
+        try:
+            evidence, verdict = claim.judge(artefacts)
+        except KeyError:
+            evidence, verdict = NOT_MEASURED, UNDECIDED
+        rows.append([claim.name, claim.rule, evidence, verdict])
+    return pd.DataFrame(rows, columns=["claim", "rule", "evidence", "verdict"])
+
+
+def _average_f1(run: Mapping[str, Any]) -> tuple[str, str]:
+    metrics = run["metrics"]
+    interval = metrics["intervals"]["macro_f1"]
+    low, high = interval["low"], interval["high"]
+    cells = f"{metrics['n_cells']} cells" if metrics.get("n_cells") else "cells unknown"
+    evidence = (
+        f"macro-F1 {metrics['macro_f1']:.3f} ({low:.3f} to {high:.3f}) on "
+        f"{metrics['n_images']:,} images, {cells}"
+    )
+    return evidence, verdict(interval, claim=CLAIMED_F1)["verdict"]
+
+
+def _consistent(run: Mapping[str, Any]) -> tuple[str, str]:
+    f1 = {name: scores["f1"] for name, scores in run["metrics"]["per_class"].items()}
+    best, worst = max(f1, key=f1.get), min(f1, key=f1.get)
+    evidence = f"F1 from {f1[worst]:.2f} ({worst}) to {f1[best]:.2f} ({best})"
+    spread = f1[best] - f1[worst]
+    return evidence, between(spread, confirmed=CONSISTENT_SPREAD, refuted=2 * CONSISTENT_SPREAD)
+
+
+def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
+    maps = run["gradcam"]
+    region = "nucleus" if "energy_nucleus" in maps else "box"
+    evidence = (
+        f"{maps[f'energy_{region}']:.0%} of the heat inside the {region}, which takes "
+        f"{maps[f'area_{region}']:.0%} of the area"
+    )
+    return evidence, maps["verdict"].split(" (")[0].split(":")[0]
+
+
+def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
+    found = run["ablations"]["stability"]
+    drop = found["largest_drop"]
+    evidence = (
+        f"over seeds a head's macro-F1 spreads by {found['sd']:.3f} ({found['low']:.3f} to "
+        f"{found['high']:.3f}); in fine-tuning the model's "
+        + ("had nothing to fall from" if drop is None else f"fell by {drop:.3f} at most")
+        + f"; tolerance {found['tolerance']:g}"
+    )
+    return evidence, found["verdict"]
+
+
+def _fast(run: Mapping[str, Any]) -> tuple[str, str]:
+    milliseconds = run["prediction"]["ms_per_image"]
+    evidence = f"{milliseconds:.0f} ms an image in batches, reading included, without a GPU"
+    return evidence, between(milliseconds, confirmed=FAST_MS, refuted=2 * FAST_MS)
+
+
+def _ablation(name: str) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
+    def judge(run: Mapping[str, Any]) -> tuple[str, str]:
+        claim = run["ablations"]["claims"][name]
+        return claim["evidence"], claim["verdict"]
+
+    return judge
+
+
+def _augmentation(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Set beside the gain what class weights, which make no copy, gain."""
+    evidence, word = _ablation("augmentation")(run)
+    for gain in run["ablations"].get("gains", []):
+        if gain["score"] == "macro_f1" and gain["gain"] in OTHER_GAINS:
+            evidence += (
+                f"; {OTHER_GAINS[gain['gain']]} {gain['value']:+.3f} "
+                f"({gain['low']:+.3f} to {gain['high']:+.3f})"
+            )
+    return evidence, word
+
+
+CLAIMS = (
+    Claim(
+        "average F1 of 91 %",
+        f"confirmed where the interval's lower end reaches {CLAIMED_F1}, not confirmed where its "
+        "upper end stays below, undecided where it holds the claim or has no width",
+        _average_f1,
+    ),
+    Claim(
+        "consistent over the classes",
+        f"best and worst F1 differ by at most {CONSISTENT_SPREAD}: confirmed; by more than twice "
+        "that: not confirmed",
+        _consistent,
+    ),
+    Claim(
+        "attention on the nuclei",
+        "more than half of the heat inside the nucleus (the cell's box where no outline is known), "
+        "and more than its area with an interval above zero",
+        _attention,
+    ),
+    Claim(
+        "augmentation against imbalance",
+        "the gain in macro-F1 over equally many unbalanced copies, paired over held-out cells: "
+        "confirmed where its interval lies above zero, not confirmed where it lies below",
+        _augmentation,
+    ),
+    Claim(
+        "stable training",
+        "the spread over seeds of the validation macro-F1 of heads on frozen features, and its "
+        "largest fall between passes of fine-tuning, both against the tolerance of the ablations: "
+        + STABLE_RULE,
+        _stable,
+    ),
+    Claim(
+        "dropout against overfitting",
+        "the gain of dropout over none, paired over held-out cells, by the same rule",
+        _ablation("dropout"),
+    ),
+    Claim(
+        "early stopping against overfitting",
+        "the gain of early stopping over training to the end, by the same rule",
+        _ablation("early_stopping"),
+    ),
+    Claim(
+        "fast inference",
+        f"at most {FAST_MS:.0f} ms an image: confirmed; more than twice that: not confirmed",
+        _fast,
+    ),
+)

@@ -1,0 +1,185 @@
+"""The published measurements of the model in the box, as the tables that the book shows.
+
+Scripts made them on the real data, once; `results/README.md` says which made what. A table whose
+measurement is missing is empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hv_utils.data.overlaps import group_photos
+from hv_utils.ground.runs import REFERENCE_RESULTS
+from hv_utils.scores.metrics import from_predictions, score
+from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED
+
+# Doubtful to the eye and contradicted by every model tried: eosinophil, neutrophil, monocyte.
+DOUBTFUL_TEST_CELLS = ("00093", "00082", "00110")
+SHIPPED_RUN = "native"  # below results/
+WORDS = {CONFIRMED: "better", REFUTED: "worse", UNDECIDED: "undecided"}
+STATUS_COLUMNS = ("n", "ok", "unsure", "not_a_cell")
+
+
+def measurement(name: str, *, folder: Path = REFERENCE_RESULTS) -> dict[str, Any]:
+    """Return what `results/<name>.json` holds; an empty dict where it is not there."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def recorded_predictions(
+    name: str, *, split: str = "test", folder: Path = REFERENCE_RESULTS
+) -> pd.DataFrame:
+    """Return a recorded run's verdicts on the official TEST, or on its validation images (`val`).
+
+    Empty where the record is not there.
+    """
+    path = folder / name / ("predictions-val.csv" if split == "val" else "predictions.csv")
+    return pd.read_csv(path, dtype={"cell": "string"}) if path.is_file() else pd.DataFrame()
+
+
+def twins_as_one(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Give photographs that show the same cell one name in the column `cell`.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `recorded_predictions`.
+    pairs : DataFrame
+        From `overlaps.read_overlaps`.
+
+    Returns
+    -------
+    DataFrame
+        A copy; the pairs' two labels may differ, then they stay two.
+    """
+    label = predictions.groupby("cell")["label"].first()
+    alike = pairs["photo"].map(label) == pairs["other"].map(label)  # not so where one is missing
+    same = pairs[pairs["same_cell"].fillna(False) & alike]
+    return predictions.assign(cell=predictions["cell"].map(group_photos(label.index, same)))
+
+
+def recorded_scores(
+    predictions: pd.DataFrame, *, left_out: Sequence[str] = (), n_resamples: int = 2000
+) -> dict[str, Any]:
+    """Score recorded verdicts per image and per cell.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `recorded_predictions`, not empty.
+    left_out : sequence of str
+        Cells to leave out.
+    n_resamples : int
+        See `intervals.bootstrap_interval`.
+
+    Returns
+    -------
+    dict
+        `n_cells`, `cells_right`, and `image` and `cell`, each a dict of `value`, `low`, `high`:
+        the macro-F1 with its interval over cells.
+    """
+    table = predictions[~predictions["cell"].isin(left_out)]
+    labels, probs, classes, cells = from_predictions(table)
+    found = score(labels, probs, classes, cells, n_resamples=n_resamples)
+    each = found["per_cell"]
+    ends = {"image": found["intervals"]["macro_f1"], "cell": each["intervals"]["macro_f1"]}
+    values = {"image": found["macro_f1"], "cell": each["macro_f1"]}
+    scores = {
+        level: {"value": values[level], "low": ends[level]["low"], "high": ends[level]["high"]}
+        for level in values
+    }
+    right = round(each["accuracy"] * each["n_cells"])
+    return {"n_cells": each["n_cells"], "cells_right": right, **scores}
+
+
+def in_words(score: Mapping[str, float | None]) -> str:
+    """Return a score with its interval, such as `0.812 (0.700 to 0.900)`."""
+    if score["low"] is None:
+        return f"{score['value']:.3f}"
+    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the macro-F1 in another laboratory: a row for each model, a column for each way."""
+    rows = {
+        name: {way: in_words({"value": one["macro_f1"], **one}) for way, one in ways.items()}
+        for name, ways in found.get("models", {}).items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def flagged_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the share of images that were not *ok* there, rows and columns as `external_table`."""
+    models = found.get("models", {})
+    return pd.DataFrame(
+        {name: {way: one["not_ok"] for way, one in ways.items()} for name, ways in models.items()}
+    ).T
+
+
+def each_way(found: Mapping[str, Any], model: str) -> str:
+    """Return a model's macro-F1 in another laboratory, in each way; "" where not measured."""
+    table = external_table(found)
+    ways = table.loc[model] if model in table.index else {}
+    return "; ".join(f"{way} {score}" for way, score in ways.items())
+
+
+def status_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how often each kind of picture gets each status: `n` and shares, 0 to 1."""
+    return pd.DataFrame(found.get("groups", {}), index=list(STATUS_COLUMNS)).T.astype({"n": int})
+
+
+def speed_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the bench: for each comparison both figures with their unit, and the ratio."""
+    if not found:
+        return pd.DataFrame(columns=["HematoVision", "the usual way", "ratio"])
+    labels, start = found["files_to_labels"], found["start"]
+    phase, augment = found["phase_one"], found["augmentation"]
+    rows = {
+        "files to labels, against Keras predict in batches": (
+            f"{labels['hv_predict_images_per_s']:.0f} images/s",
+            f"{labels['keras_batches_images_per_s']:.0f} images/s",
+            labels["ratio_batches"],
+        ),
+        "files to labels, against one image at a time": (
+            f"{labels['hv_predict_images_per_s']:.0f} images/s",
+            f"{labels['keras_one_by_one_images_per_s']:.0f} images/s",
+            labels["ratio_one_by_one"],
+        ),
+        "start of the command to the first verdict": (
+            f"{start['hv_predict_s']:.2f} s",
+            f"{start['with_keras_s']:.2f} s",
+            start["ratio"],
+        ),
+        f"head, {phase['epochs']} epochs: features kept, against computed each time": (
+            f"{phase['cached_s']:.1f} s",
+            f"{phase['frozen_s']:.1f} s",
+            phase["ratio"],
+        ),
+        "augmentation, against ImageDataGenerator": (
+            f"{augment['layers_images_per_s']:.0f} images/s",
+            f"{augment['generator_images_per_s']:.0f} images/s",
+            augment["ratio"],
+        ),
+    }
+    columns = ["HematoVision", "the usual way", "ratio"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the small networks: macro-F1, difference from the reference, verdict."""
+    differences = {row["gain"]: row for row in found.get("differences", [])}
+    rows = {}
+    for row in found.get("scores", []):
+        name = row["condition"]
+        change = differences.get(name)
+        rows[name] = {
+            "macro-F1": in_words(row),
+            "difference": in_words(change) if change else "",
+            "verdict": WORDS[change["verdict"]] if change else "",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,71 @@
+"""The model in the box: whole, small, and used by `hv predict` where no other is named."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import ROOT
+from hv_utils.drawn.smear import draw_photo
+from hv_utils.images.labels import CLASSES
+from hv_utils.images.reading import resize
+from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier
+from hv_utils.inference.predict import default_model
+from hv_utils.network.gradcam import grad_cam
+from hv_utils.network.model import build_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return OnnxClassifier.load(SHIPPED_MODEL)
+
+
+def test_it_is_whole_and_has_all_that_a_verdict_needs(model):
+    assert model.classes == CLASSES
+    assert model.novelty is not None
+    assert 0 < model.unsure_below < 1
+    assert default_model() == SHIPPED_MODEL
+
+
+def test_all_weights_together_are_at_most_twenty_megabytes():
+    files = list(SHIPPED_MODEL.parent.iterdir())
+    assert sum(path.stat().st_size for path in files) <= 20e6
+
+
+def test_noise_is_no_cell_and_probabilities_sum_to_one(model):
+    noise = np.random.default_rng(0).integers(0, 256, (4, *model.size, 3), dtype=np.uint8)
+    verdicts = model(noise, cam=True)
+    assert set(verdicts.statuses) == {"not_a_cell"}
+    np.testing.assert_allclose(verdicts.pred_probs.sum(1), 1)
+    assert np.isfinite(verdicts.heat_maps).all()
+
+
+def test_the_command_answers_without_a_run(tmp_path):
+    photo = draw_photo("neutrophil", rng=np.random.default_rng(0)).image
+    Image.fromarray(photo).save(tmp_path / "cell.png")
+    command = [sys.executable, "-m", "hv_utils.cli", "predict", tmp_path / "cell.png"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "cell.png" in result.stdout
+
+
+def test_its_licence_and_origin_are_told():
+    about = (SHIPPED_MODEL.parent / "README.md").read_text(encoding="utf-8")
+    assert "hematovision.onnx" in about
+    assert "results/native" in about
+
+
+def test_it_computes_what_keras_computes(model):
+    reference = build_model(len(model.classes), size=model.size, weights="hematovision", dropout=0)
+    for name, (kernel, bias) in zip(("hidden", "logits"), model.head, strict=True):
+        reference.get_layer(name).set_weights([kernel, bias])
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (4, 9, 12, 3), dtype=np.uint8)
+    images = np.stack([resize(image, model.size) for image in small])
+    plain = OnnxClassifier(model.session, model.classes, model.size, model.head)
+    found = plain(images, cam=True)
+    expected = np.asarray(reference(images.astype(np.float32), training=False))
+    np.testing.assert_allclose(found.pred_probs, expected, atol=1e-4)
+    np.testing.assert_allclose(found.heat_maps, grad_cam(reference, images), atol=1e-4)

@@ -1,0 +1,187 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from hv_utils.ground.runs import dump_json
+from hv_utils.scores.intervals import bootstrap_interval
+from hv_utils.scores.metrics import from_predictions, label_index
+from hv_utils.studies import leak_scores
+
+CLASSES = ["a", "b", "c"]
+
+
+def judged(share_right=0.7, cells=(12, 8, 5), copies=6, seed=0, luck=0.0):
+    """Verdicts that are right or wrong for whole cells; `luck` turns single images."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for k, count in enumerate(cells):
+        for i in range(count):
+            verdict = k if rng.random() < share_right else (k + 1) % 3
+            for j in range(copies):
+                probs = np.full(3, 0.1)
+                probs[(verdict + 1) % 3 if rng.random() < luck else verdict] = 0.8
+                rows.append((f"{k}_{i}_{j}.png", CLASSES[k], f"{k}{i:02d}", *probs))
+    columns = ["path", "label", "cell", *(f"prob_{name}" for name in CLASSES)]
+    return pd.DataFrame(rows, columns=columns).astype({"cell": "string"})
+
+
+def test_resamples_are_those_of_the_intervals_module():
+    table = judged()
+    labels, probs, classes, cells = from_predictions(table)
+    expected = bootstrap_interval(label_index(labels, classes), probs, classes, cells, seed=4)
+    found = leak_scores.interval(leak_scores.f1_resamples(table, seed=4))
+    assert found["low"] == pytest.approx(expected["macro_f1"]["low"])
+    assert found["high"] == pytest.approx(expected["macro_f1"]["high"])
+
+
+def test_scores_per_image_and_per_cell():
+    table = judged(luck=0.2)
+    found = leak_scores.summarise(table, n_resamples=400)
+    predicted = np.array(CLASSES)[table.filter(like="prob_").to_numpy().argmax(1)]
+    assert found["image"]["macro_f1"] == pytest.approx(
+        f1_score(table["label"], predicted, average="macro")
+    )
+    assert (found["n_images"], found["n_cells"], found["resampled"]) == (150, 25, "cells")
+    for view in ("image", "cell"):
+        assert found[view]["low"] <= found[view]["macro_f1"] <= found[view]["high"]
+    assert found["cell"]["macro_f1"] > found["image"]["macro_f1"], "copies outvote the luck"
+
+
+def test_without_cells_images_are_resampled_and_the_interval_is_too_short():
+    table = judged()
+    known = leak_scores.summarise(table)["image"]
+    found = leak_scores.summarise(table.assign(cell=pd.NA))
+    assert found["cell"] is None
+    assert found["n_cells"] is None
+    assert found["resampled"] == "images"
+    width = found["image"]["high"] - found["image"]["low"]
+    assert width < 0.6 * (known["high"] - known["low"])
+
+
+def test_inflation_is_paired():
+    source = judged(share_right=0.6)
+    random = source.copy()
+    chosen = random["cell"].isin(sorted(random["cell"].unique())[::3])
+    right = np.full((len(random), 3), 0.1)
+    right[np.arange(len(random)), label_index(random["label"], CLASSES)] = 0.8
+    random.loc[chosen, [f"prob_{name}" for name in CLASSES]] = right[chosen]
+    pair = {"random": random, "source": source}
+    found = leak_scores.inflation(pair)
+    assert found["value"] == pytest.approx(
+        leak_scores.macro_f1(random) - leak_scores.macro_f1(source)
+    )
+    assert 0 <= found["low"] <= found["value"] <= found["high"]
+    drawn = [leak_scores.f1_resamples(table) for table in (random, source)]
+    apart = np.sqrt(np.var(drawn[0]) + np.var(drawn[1])) * 2 * 1.96
+    assert found["high"] - found["low"] < apart, "what both find hard cancels out"
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ((1.0, 0.3), "inflates the score"),
+        ((0.3, 1.0), "lowers the score"),
+        ((0.6, 0.6), "makes no difference we can tell"),
+    ],
+)
+def test_verdicts_on_inflation(shares, verdict):
+    pair = {
+        name: judged(share, seed=i)
+        for i, (name, share) in enumerate(zip(("random", "source"), shares, strict=True))
+    }
+    assert leak_scores.inflation(pair)["verdict"] == verdict
+    assert leak_scores.inflation({"random": pair["random"]}) is None
+
+
+def test_chance_is_what_dealt_verdicts_score():
+    rng = np.random.default_rng(0)
+    table = judged(cells=(20, 20, 20))
+    table[[f"prob_{name}" for name in CLASSES]] = rng.dirichlet([1, 1, 1], len(table))
+    found = leak_scores.chance(table)
+    assert found["macro_f1"] == pytest.approx(1 / 3, abs=0.02)
+    assert found["low"] < found["macro_f1"] < found["high"]
+    guessed = leak_scores.summarise(table)["image"]
+    assert leak_scores.against_chance(guessed, found) == "no better than chance"
+    knowing = leak_scores.summarise(judged(share_right=0.9, cells=(20, 20, 20)))["image"]
+    assert leak_scores.against_chance(knowing, found) == "better than chance"
+    wrong = leak_scores.summarise(judged(share_right=0, cells=(20, 20, 20)))["image"]
+    assert leak_scores.against_chance(wrong, found) == "worse than chance"
+
+
+def repeats(n=3):
+    parts = [judged(luck=0.3, seed=0).assign(repeat=0)]
+    for i in range(1, n):
+        parts.append(judged(luck=0.3, share_right=0.7, seed=i).assign(repeat=i))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_repeats_have_mean_spread_and_interval():
+    oof = repeats()
+    found = leak_scores.repeated_summary(oof, n_resamples=500)
+    assert (found["n_images"], found["n_cells"], found["n_repeats"]) == (150, 25, 3)
+    for view in ("image", "cell"):
+        assert found[view]["mean"] == pytest.approx(np.mean(found[view]["scores"]))
+        assert found[view]["sd"] == pytest.approx(np.std(found[view]["scores"], ddof=1))
+        assert found[view]["low"] < found[view]["mean"] < found[view]["high"]
+    assert found["image"]["scores"][1] == leak_scores.macro_f1(oof[oof["repeat"] == 1])
+    assert leak_scores.repeated_summary(oof[oof["repeat"] == 0])["image"]["sd"] is None
+
+
+def result(*, known=True):
+    table = judged()
+    table = table if known else table.assign(cell=pd.NA)
+    schemes = ["random", "prefix", "source", "test"] if known else ["random", "test"]
+    score = leak_scores.summarise(table, n_resamples=200)
+    border = score | {"chance": leak_scores.chance(table), "verdict": "no better than chance"}
+    pair = {"random": table, "source": judged(0.2)}
+    return {
+        "schemes": dict.fromkeys(schemes, score),
+        "inflation": leak_scores.inflation(pair) if known else None,
+        "border": dict.fromkeys(["source", "test"] if known else ["test"], border),
+        "cross_validation": leak_scores.repeated_summary(repeats()) if known else None,
+    }
+
+
+def test_headlines_survive_the_file():
+    found = result()
+    kept = json.loads(dump_json(found))
+    assert leak_scores.headlines(kept) == leak_scores.headlines(found)
+    names = {"f1_random", "f1_prefix", "f1_source", "f1_test", "inflation", "border_f1"}
+    assert set(leak_scores.headlines(found)) == names | {"border_chance", "cv_mean"}
+    assert all(score["low"] <= score["high"] for score in leak_scores.headlines(found).values())
+
+
+def test_builds_side_by_side():
+    here, there = result(known=False), result()
+    table = leak_scores.comparison_table({"this build": here, "real data": there})
+    assert list(table.columns) == ["this build", "real data"]
+    assert table.loc["macro F1, split by source photo", "this build"] == "n/a"
+    value = there["schemes"]["source"]["image"]["macro_f1"]
+    assert table.loc["macro F1, split by source photo", "real data"].startswith(f"{value:.3f} (")
+    assert table.loc["inflation (random minus by source)", "real data"].startswith("+")
+
+
+def test_numbers_for_the_prose_are_the_same_keys_whatever_is_missing():
+    full, poor = result(), result(known=False)
+    values = leak_scores.glue_values(full, full)
+    assert values["f1_source"] == full["schemes"]["source"]["image"]["macro_f1"]
+    assert values["real_f1_source"] == f"{values['f1_source']:.3f}"
+    assert values["real_inflation"] == f"{full['inflation']['value']:+.3f}"
+    assert values["n_cells_cv"] == 25
+    assert values["real_n_cells_cv"] == "25"
+    missing = leak_scores.glue_values(poor, None)
+    assert set(missing) == set(values)
+    assert np.isnan(missing["f1_source"])
+    assert np.isnan(missing["cv_sd"])
+    assert {missing[name] for name in missing if name.startswith("real_")} == {"n/a"}
+    assert missing["inflation_reading"] == "could not be measured here"
+
+
+@pytest.mark.parametrize(("low", "reading"), [(0.1, "is memory"), (-0.02, "cannot be told")])
+def test_a_difference_is_memory_only_where_its_interval_says_so(low, reading):
+    full = result()
+    changed = {**full, "inflation": {**full["inflation"], "low": low}}
+    assert leak_scores.glue_values(changed, None)["inflation_reading"].startswith(reading)
