@@ -1,9 +1,9 @@
 """The figures of the notebooks: counts, distributions, bars and training curves.
 
-This module is the one door to every figure: those that show images come from
-`hv_utils.figures.pictures`, those about scores from `hv_utils.figures.score_figures`, the colours from
-`hv_utils.figures.palette`. Every function takes data and returns a matplotlib Figure, closed in pyplot:
-show it by leaving it on a cell's last line, save it with `Run.write_figure`.
+This module is the one door to every figure: those that show images come from `pictures`, those
+about scores from `score_figures`, the colours from `palette`. Every function takes data and returns
+a matplotlib Figure, closed in pyplot: show it by leaving it on a cell's last line, save it with
+`Run.write_figure`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -294,7 +294,7 @@ def drawn_note(table: pd.DataFrame) -> Markdown:
     if set(table["source"]) == {"demo"}:
         text = (
             "**The cells are drawn.** This run used the demo: every cell below was drawn by "
-            "`hv_utils.drawn.smear`, none was photographed. Its figures show how the methods behave; "
+            "`hv_utils.drawn`, none was photographed. Its figures show how the methods behave; "
             "they say nothing about blood."
         )
     else:

@@ -1,7 +1,7 @@
 """The classes, their order, and what a haematologist looks for in each, with references.
 
-The facts serve twice: the demo draws its cells by them (`hv_utils.drawn.white_cell`), and the book prints
-them, so that the text and the pictures cannot disagree.
+The facts serve twice: the demo draws its cells by them (`hv_utils.drawn.white_cell`), and the book
+prints them, so that the text and the pictures cannot disagree.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The leak experiment: one model, several splits, and what each of them makes of its score.
 
 A class of score inflation that surveys find in many fields {cite}`kapoor2023`: copies of one cell
-on both sides of a split. The probe of `hv_utils.studies.probes` is the same throughout; only the answer to
-"which images may it learn from?" differs.
+on both sides of a split. The probe of `probes` is the same throughout; only the answer to "which
+images may it learn from?" differs.
 """
 
 from collections.abc import Iterable, Sequence

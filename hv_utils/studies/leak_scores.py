@@ -1,7 +1,7 @@
 """Scores of the leak experiment, each with an interval over resampled cells, and their report.
 
-The resampling is that of `hv_utils.scores.intervals`, here for one score at a time and for the difference
-of two splits that judged the same images.
+The resampling is that of `hv_utils.scores.intervals`, here for one score at a time and for the
+difference of two splits that judged the same images.
 """
 
 from collections.abc import Mapping

@@ -308,7 +308,8 @@ def test_every_public_module_is_on_the_api_page_of_its_room():
     assert set(pages) == {f"hv_utils.{name}.md" for name in rooms} | {"modules.md"}
     for room in rooms:
         row = re.search(rf"\[hv_utils\.{room}\]\(\S+\) \| (.*) \| (.*) \|", pages["modules.md"])
-        assert row and row[1], f"{room} has no docstring"
+        assert row, room
+        assert row[1], f"{room} has no docstring"
         for path in (package / room).glob("[!_]*.py"):
             assert f"automodule:: hv_utils.{room}.{path.stem}\n" in pages[f"hv_utils.{room}.md"]
             assert path.stem in row[2].split(", ")
