@@ -30,8 +30,9 @@ test: $(READY)  ## run all tests
 lab: $(READY)  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks
 
-check: $(READY)  ## lint, format and, where the book is built, its links
+check: $(READY)  ## lint, format, the doors between rooms and, where the book is built, its links
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/ruff format --check .
 	@if [ -f _build/html/index.html ]; then $(BIN)/python -m hv_utils.chain.book _build/html; \
 	  else echo "no book to check the links of: make book"; fi

@@ -115,7 +115,7 @@ def book(name, force) -> None:
 @click.option(
     "--model",
     type=click.Path(),
-    help="A model.onnx or model.keras.  [default: the shipped one, else runs/demo/model.onnx]",
+    help="An exported model.onnx.  [default: the shipped one, else runs/demo/model.onnx]",
 )
 @click.option(
     "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."

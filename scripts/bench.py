@@ -27,9 +27,9 @@ import pandas as pd
 from PIL import Image
 
 from hv_utils.drawn.smear import draw_photo
-from hv_utils.ground.runs import dump_json, environment, write_text
+from hv_utils.ground.files import cores, dump_json, write_text
+from hv_utils.ground.runs import environment
 from hv_utils.images.labels import CLASSES
-from hv_utils.inference.onnx_model import cores
 from hv_utils.inference.predict import open_classifier, predict_rows
 from hv_utils.network.export import export_model
 from hv_utils.network.model import build_model, load_model, save_model

@@ -21,7 +21,8 @@ import pandas as pd
 
 from hv_utils.data.splits import UNPLACED, grouped_folds, hold_out
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import Run, atomic_path, dump_json, environment, write_text
+from hv_utils.ground.files import atomic_path, dump_json, write_text
+from hv_utils.ground.runs import Run, environment
 from hv_utils.network.checkpoints import fingerprint_settings
 from hv_utils.network.model import build_model, predict_probs
 from hv_utils.network.preprocessing import augmentation_layers

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hv_utils.ground.runs import dump_json, write_text
+from hv_utils.ground.files import dump_json, write_text
 from hv_utils.images.reading import resize
 from hv_utils.inference.onnx_model import OnnxClassifier
 from hv_utils.scores.metrics import score

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.runs import dump_json, write_text
+from hv_utils.ground.files import dump_json, write_text
 from hv_utils.images.reading import read_image, resize
 from hv_utils.images.voc import read_boxes
 from hv_utils.inference.onnx_model import STATUSES, OnnxClassifier

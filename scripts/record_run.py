@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from hv_utils.data.archive import find_folder
-from hv_utils.ground.runs import Run, dump_json, write_text
+from hv_utils.ground.files import dump_json, write_text
+from hv_utils.ground.runs import Run
 
 NUMBERS = ("metrics", "gradcam", "prediction", "preprocessing", "leak", "ablations", "audit")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import Run, atomic_path
+from hv_utils.ground.files import atomic_path
+from hv_utils.ground.runs import Run
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier, arrays_path, facts_path
 from hv_utils.network.export import write_companions
 

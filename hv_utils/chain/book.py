@@ -21,7 +21,8 @@ from pathlib import Path
 
 from hv_utils.chain.book_stage import files_below, notebook_names, stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import PROJECT_ROOT, Run, write_text
+from hv_utils.ground.files import write_text
+from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 __all__ = ["OUTPUT", "build", "fingerprint", "inputs", "main", "stage"]
 

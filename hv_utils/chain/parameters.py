@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.patterns import matches
+from hv_utils.ground.files import matches
 from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.network.weights import START_WEIGHTS
 

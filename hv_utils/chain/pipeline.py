@@ -15,7 +15,7 @@ from typing import Any
 from hv_utils.chain import parameters
 from hv_utils.chain.steps import STEPS, Step, find_step, published_inputs, used_modules
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.patterns import matches
+from hv_utils.ground.files import matches
 from hv_utils.ground.runs import Run, environment
 from hv_utils.network.learnt import start_files
 

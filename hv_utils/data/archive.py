@@ -10,18 +10,13 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import fingerprint
 from hv_utils.ground.runs import PROJECT_ROOT
 
 DATASET = "paultimothymooney/blood-cells"
 DATASET_PAGE = f"https://www.kaggle.com/datasets/{DATASET}"
 SPLIT_FOLDERS = ("TRAIN", "TEST", "TEST_SIMPLE")
 MAX_UNPACKED_BYTES = 4 * 1024**3
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def default_cache() -> Path:

@@ -23,7 +23,7 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from hv_utils.data import local_features as local
-from hv_utils.data.archive import SPLIT_FOLDERS, find_folder, fingerprint
+from hv_utils.data.archive import SPLIT_FOLDERS, find_folder
 from hv_utils.data.overlaps import find_overlaps, group_photos
 from hv_utils.data.photo_index import (
     CANDIDATES,
@@ -36,6 +36,7 @@ from hv_utils.data.photo_index import (
 )
 from hv_utils.data.source_map import AFFINE, BOX, KINDS, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import fingerprint
 from hv_utils.images.reading import IMAGE_SUFFIXES, ImageError
 
 # The second, patient look is for copies of blurred photos, which have few features.

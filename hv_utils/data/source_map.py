@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import REFERENCE_RESULTS, atomic_path
+from hv_utils.ground.files import atomic_path
+from hv_utils.ground.runs import REFERENCE_RESULTS
 from hv_utils.images.voc import Box, read_boxes
 
 SOURCE_MAP = REFERENCE_RESULTS / "kaggle-sources.csv"
@@ -117,7 +118,7 @@ def attach_sources(images: pd.DataFrame, source_map: pd.DataFrame | None = None)
     if "sha256" not in images:
         raise HematoVisionError(
             f"expected a column sha256 to look images up by, got {', '.join(images.columns)}: "
-            "add it with archive.fingerprint, as sources.inspect_images does"
+            "add it with files.fingerprint, as sources.inspect_images does"
         )
     if source_map is None:
         source_map = read_source_map()

@@ -15,6 +15,7 @@ from hv_utils.data import archive as archives
 from hv_utils.data.source_map import SOURCE_MAP, attach_sources, carry_boxes, read_source_map
 from hv_utils.data.splits import check_no_leak, hold_out, set_aside_shared
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import fingerprint
 from hv_utils.ground.progress import print_progress
 from hv_utils.ground.runs import Run
 from hv_utils.images.labels import CLASSES, normalise_label
@@ -239,7 +240,7 @@ def _inspect(path: str) -> dict:
         "width": width,
         "height": height,
         "brightness": round(grey, 2),
-        "sha256": archives.fingerprint(Path(path)),
+        "sha256": fingerprint(Path(path)),
         "reason": "",
     }
 

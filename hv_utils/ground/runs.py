@@ -7,14 +7,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import atomic_path, dump_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,70 +34,6 @@ RECORDED_PACKAGES = (
     "papermill",
     "jupyter-book",
 )
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed onto it when the block succeeds.
-
-    A reader therefore never sees half a file, and a failed writer leaves the old one in place. A
-    link stays a link: the file that it names is written. A pipe or a device such as `/dev/stdout`
-    is written as it is.
-
-    Parameters
-    ----------
-    path : Path
-        The file to write; its folder is made where missing.
-
-    Yields
-    ------
-    Path
-        A temporary path with the suffix of `path`.
-
-    Raises
-    ------
-    HematoVisionError
-        Where the file cannot be written.
-    """
-    path = Path(path)
-    if os.path.exists(path) and not (path.is_file() or path.is_dir()):
-        yield path
-        return
-    if os.path.islink(path):
-        path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise HematoVisionError(
-            f"expected a place that can be written, but {path} cannot be "
-            f"({error.strerror or error}): choose another, make room or mend the permissions"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write `text` to `path` whole or not at all (UTF-8)."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
-
-
-def dump_json(value: Any) -> str:
-    """Return `value` as indented JSON; NumPy numbers and arrays become plain ones."""
-    return json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,10 +256,3 @@ def _session(path: Path, data: bytes, threads: int) -> onnxruntime.InferenceSess
         raise HematoVisionError(
             f"expected an ONNX model, but {path} cannot be loaded ({reason}): export it again"
         ) from error
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

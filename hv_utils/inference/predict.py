@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.patterns import matches
+from hv_utils.ground.files import cores, matches
 from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.images.reading import IMAGE_SUFFIXES, ImageError, read_image, resize
 from hv_utils.inference.onnx_model import (
@@ -24,7 +24,6 @@ from hv_utils.inference.onnx_model import (
     UNREADABLE,
     OnnxClassifier,
     Verdicts,
-    cores,
 )
 
 if TYPE_CHECKING:
@@ -241,15 +240,14 @@ def default_model() -> Path:
 
 
 def open_classifier(
-    model_path: Path | None = None, *, cam: bool = False
+    model_path: str | Path | None = None, *, cam: bool = False
 ) -> tuple[Classifier, dict]:
     """Return a classifier and what is recorded with its model.
 
     Parameters
     ----------
-    model_path : Path, optional
-        An exported `.onnx`, which runs without TensorFlow, or a `.keras` file; by default
-        `default_model()`.
+    model_path : str or Path, optional
+        An exported `.onnx`, which runs without TensorFlow; by default `default_model()`.
     cam : bool
         Whether verdicts come with Grad-CAM heat maps.
 
@@ -260,45 +258,18 @@ def open_classifier(
     meta : dict
         `classes`, `size` and what else was saved with the model; `workers`, how many threads may
         call `classify` at once.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the file is no exported model.
     """
     path = default_model() if model_path is None else Path(model_path)
     if path.suffix != ".onnx":
-        classify, meta = keras_classifier(path, cam=cam)
-        return classify, {**meta, "workers": 1}
-
+        raise HematoVisionError(
+            f"expected an exported model, a file ending in .onnx, but --model is {path}: "
+            "a run exports its model beside model.keras, as model.onnx, in step 06_prediction"
+        )
     model = OnnxClassifier.load(path)
     facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
     return (lambda images: model(images, cam=cam)), facts
-
-
-def keras_classifier(model_path: Path, *, cam: bool = False) -> tuple[Classifier, dict]:
-    """Return a classifier that runs a saved Keras model, and what is recorded with the model.
-
-    Parameters
-    ----------
-    model_path : Path
-        A `.keras` file with its sidecar.
-    cam : bool
-        Whether to compute heat maps.
-
-    Returns
-    -------
-    classify : callable
-        See `predict_rows`. Probabilities are the model's own, not calibrated, and every image is
-        `ok`: temperature, threshold and novelty come with the exported model.
-    meta : dict
-        `classes`, `size` and what else was saved with the model.
-    """
-    from hv_utils.network.gradcam import grad_cam
-    from hv_utils.network.model import load_model
-
-    model, meta = load_model(model_path)
-
-    def classify(images: np.ndarray) -> np.ndarray | Verdicts:
-        pred_probs = np.asarray(model(images.astype(np.float32), training=False))
-        if not cam:
-            return pred_probs
-        heat_maps = grad_cam(model, images, pred_probs.argmax(axis=1))
-        return Verdicts(pred_probs, [OK] * len(images), heat_maps)
-
-    return classify, meta

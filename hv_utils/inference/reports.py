@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import atomic_path
+from hv_utils.ground.files import atomic_path
 from hv_utils.images.reading import IMAGE_SUFFIXES, read_image
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
 from hv_utils.inference.predict import columns
@@ -208,7 +208,7 @@ def save_overlay(row: Mapping, path: Path) -> None:
     """
     from PIL import Image
 
-    from hv_utils.network.gradcam import overlay
+    from hv_utils.images.heat_maps import overlay
 
     if row.get("heat_map") is None:
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.runs import dump_json, write_text
+from hv_utils.ground.files import dump_json, write_text
 from hv_utils.network.training_steps import rank
 
 if TYPE_CHECKING:

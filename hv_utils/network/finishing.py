@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import cores
 from hv_utils.ground.runs import Run
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
-from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path, cores
+from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
 from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
 from hv_utils.network.preprocessing import encode_labels, load_images

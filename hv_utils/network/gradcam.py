@@ -1,7 +1,8 @@
-"""Heat maps of what a verdict rests on: compute, normalise, lay over.
+"""Heat maps of what a verdict rests on.
 
 Grad-CAM weighs the channels of a feature map by the gradient of a class's logit (Selvaraju et al.,
-ICCV 2017). How the maps are scored is `gradcam_scores`. Nothing here changes what it is given.
+ICCV 2017). `images.heat_maps` enlarges them and lays them over the image, `studies.gradcam_scores`
+scores them. Nothing here changes what it is given.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from hv_utils.ground.errors import HematoVisionError
 
@@ -70,57 +70,6 @@ def grad_cam(
         weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
         maps.append(tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=3)).numpy())
     return np.concatenate(maps) if maps else np.zeros((0, 0, 0), np.float32)
-
-
-def enlarge(heat_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Interpolate a heat map to another (height, width), bilinearly; float32, not normalised."""
-    height, width = size
-    image = Image.fromarray(np.asarray(heat_map, dtype=np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def normalise(heat_map: np.ndarray) -> np.ndarray:
-    """Stretch a heat map to 0…1 for the eye.
-
-    Parameters
-    ----------
-    heat_map : numpy.ndarray
-        Shape (h, w).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (h, w), dtype float32. A flat map holds nothing to see and becomes zero.
-    """
-    low, high = float(np.min(heat_map)), float(np.max(heat_map))
-    if not high > low:
-        return np.zeros(np.shape(heat_map), np.float32)
-    return ((np.asarray(heat_map, dtype=np.float64) - low) / (high - low)).astype(np.float32)
-
-
-def overlay(image: np.ndarray, heat_map: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Lay a heat map over an image; the hotter, the less of the image shows through.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Shape (height, width, 3), uint8.
-    heat_map : numpy.ndarray
-        Shape (h, w), any range; enlarged and normalised here.
-    alpha : float
-        Opacity where the map is hottest, 0 to 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (height, width, 3), dtype uint8, a new array.
-    """
-    from matplotlib import colormaps
-
-    heat = normalise(enlarge(heat_map, image.shape[:2]))
-    colours = colormaps["inferno"](heat)[:, :, :3] * 255
-    opacity = alpha * heat[:, :, None]
-    return np.round(image * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
 def shuffle_weights(model: keras.Model, from_block: str, *, seed: int = 0) -> keras.Model:

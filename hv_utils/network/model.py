@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import atomic_path, dump_json, write_text
+from hv_utils.ground.files import atomic_path, dump_json, write_text
 from hv_utils.network.preprocessing import IMAGE_SIZE, batches
 
 if TYPE_CHECKING:

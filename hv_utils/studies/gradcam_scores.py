@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.heat_maps import enlarge
 from hv_utils.images.reading import read_image
-from hv_utils.network.gradcam import enlarge
 
 NUCLEUS_FROM, CELL_FROM = 192, 64  # grey levels of a truth mask: 128 cytoplasm, 255 nucleus
 TARGETS = ("nucleus", "cell", "box")

@@ -20,9 +20,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from hv_utils.data.archive import fingerprint
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import Run, atomic_path
+from hv_utils.ground.files import atomic_path, fingerprint
+from hv_utils.ground.runs import Run
 from hv_utils.images.reading import read_image
 from hv_utils.network.learnt import check_not_learnt, start_files
 from hv_utils.network.preprocessing import DECODE_THREADS, IMAGE_SIZE

@@ -10,7 +10,6 @@ import pytest
 
 from conftest import ROOT
 from hv_utils.data import source_map
-from hv_utils.data.archive import fingerprint
 from hv_utils.data.overlaps import read_overlaps
 from hv_utils.data.source_map import (
     AFFINE,
@@ -24,6 +23,7 @@ from hv_utils.data.source_map import (
     write_map,
 )
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import fingerprint
 from hv_utils.images.voc import Box, write_boxes
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]

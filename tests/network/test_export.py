@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hv_utils.data.archive import fingerprint
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import fingerprint
 from hv_utils.ground.runs import Run
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path, facts_path
 from hv_utils.network import finishing

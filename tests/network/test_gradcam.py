@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.network.gradcam import enlarge, grad_cam, normalise, overlay, shuffle_weights
+from hv_utils.images.heat_maps import enlarge, normalise, overlay
+from hv_utils.network.gradcam import grad_cam, shuffle_weights
 from hv_utils.network.model import build_model
 
 SIZE = (96, 64)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hv_utils.ground.runs import dump_json
+from hv_utils.ground.files import dump_json
 from hv_utils.scores.intervals import bootstrap_interval
 from hv_utils.scores.metrics import from_predictions, label_index
 from hv_utils.studies import leak_scores

@@ -3,7 +3,7 @@
 import pytest
 
 from hv_utils.chain import parameters
-from hv_utils.ground.patterns import matches
+from hv_utils.ground.files import matches
 
 
 @pytest.fixture

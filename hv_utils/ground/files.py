@@ -1,0 +1,120 @@
+"""Files: written whole or not at all, JSON, fingerprints, paths and patterns; and the cores."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hv_utils.ground.errors import HematoVisionError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, renamed onto it when the block succeeds.
+
+    A reader therefore never sees half a file, and a failed writer leaves the old one in place. A
+    link stays a link: the file that it names is written. A pipe or a device such as `/dev/stdout`
+    is written as it is.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder is made where missing.
+
+    Yields
+    ------
+    Path
+        A temporary path with the suffix of `path`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the file cannot be written.
+    """
+    path = Path(path)
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise HematoVisionError(
+            f"expected a place that can be written, but {path} cannot be "
+            f"({error.strerror or error}): choose another, make room or mend the permissions"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` to `path` whole or not at all (UTF-8)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def dump_json(value: Any) -> str:
+    """Return `value` as indented JSON; NumPy numbers and arrays become plain ones."""
+    return json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def matches(given: str | Path) -> list[Path]:
+    """Return the files and folders that a path or a pattern stands for.
+
+    Parameters
+    ----------
+    given : str or Path
+        What exists is meant as it is, brackets and all; so is the part of a pattern that is a
+        folder. `**` goes through all folders below.
+
+    Returns
+    -------
+    list of Path
+        Sorted; empty where there is nothing.
+
+    Raises
+    ------
+    OSError
+        Where a folder cannot be read or a name is too long.
+    """
+    path = Path(given).expanduser()
+    if path.exists():
+        return [path]
+    there = next((parent for parent in path.parents if parent.is_dir()), None)
+    if there is None:
+        return []
+    found = glob.glob(str(path.relative_to(there)), root_dir=there, recursive=True)
+    return sorted(there / name for name in found)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
