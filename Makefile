@@ -11,14 +11,7 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(0 if ok else \
-	  "make: expected Python 3.11 to 3.13, but $(PYTHON) is %d.%d: name another with make PYTHON=python3.12" \
-	  % sys.version_info[:2])'
-	@echo "installing what is missing into $(VENV) (once; one to five minutes)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@$(PYTHON) scripts/install.py
 
 book: $(READY)  ## run the chain on the demo and build the book into _build/html
 	@$(BIN)/hv run --profile demo --run demo

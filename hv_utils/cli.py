@@ -59,8 +59,9 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
     A step is up to date while its notebook, the helpers that it uses, its parameters and its
     input files are what they were. After a failure or Ctrl-C the same command resumes.
     """
-    from hv_utils.chain import parameters, pipeline
+    from hv_utils.chain import parameters, pipeline, steps
 
+    steps.need_notebooks()
     if listing:
         _list_parameters()
         return
@@ -101,8 +102,9 @@ def _list_parameters() -> None:
 @click.option("--force", is_flag=True, help="Build even where nothing has changed.")
 def book(name, force) -> None:
     """Build the book from a finished run; prints the path of its first page."""
-    from hv_utils.chain import pipeline
+    from hv_utils.chain import pipeline, steps
 
+    steps.need_notebooks()
     click.echo(pipeline.build_book(_run_folder(name), force=force, echo=click.echo))
 
 

@@ -76,6 +76,22 @@ STEPS = (
 )
 
 
+def need_notebooks(folder: Path = NOTEBOOKS) -> None:
+    """Refuse a package that was installed without the project around it.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there are no notebooks.
+    """
+    if not folder.is_dir():
+        raise HematoVisionError(
+            f"expected the project's notebooks at {folder}, but there are none: hv was installed "
+            "as a package alone, which is enough for `hv predict`; the chain and the book need a "
+            "clone of the project, and there `make book`"
+        )
+
+
 def find_step(name: str, steps: Sequence[Step] = STEPS) -> Step:
     """Return the step called `name`: in full, by its number or by its noun.
 
