@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_run import executed, glue_references, glued_patterns, make_run
 
 from conftest import ROOT
+from fake_run import executed, glue_references, glued_patterns, make_run
 from hv_utils.chain import book
 from hv_utils.chain.book_check import check_links
 from hv_utils.chain.book_stage import api_pages, clean_notebook, notebook_names, stage, toc_files

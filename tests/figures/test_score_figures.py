@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_metrics import CLASSES, predictions
-from test_plotting import nothing_clipped, words
+from test_charts import nothing_clipped, words
 
+from fake_predictions import CLASSES, predictions
 from hv_utils.figures import charts
 from hv_utils.scores.calibration import reliability_table
 from hv_utils.scores.intervals import leave_one_cell_out
