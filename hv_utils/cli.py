@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -130,31 +129,16 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
     cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
     stream, the others still get their verdict, and the exit status is 1.
     """
-    from hv_utils.inference import predict as prediction
-    from hv_utils.inference import reports
+    from hv_utils.inference.labelling import label_images
 
-    files = prediction.find_images(paths, besides=cam)
-    overlays = reports.overlay_paths(files, cam) if cam else {}
-    classify, meta = prediction.open_classifier(model, cam=bool(cam))
-    rows = prediction.predict_rows(
-        files,
-        classify,
-        classes=meta["classes"],
-        size=tuple(meta["size"]),
+    report = label_images(
+        paths,
+        csv=csv_path,
+        cam=cam,
+        model=model,
         batch_size=batch_size,
-        workers=meta["workers"],
+        complain=lambda line: click.echo(f"hv: {line}", err=True),
     )
-    report = reports.Report(meta["classes"], total=len(files))
-    with ExitStack() as stack:
-        write = csv_path and stack.enter_context(reports.csv_writer(csv_path, meta["classes"]))
-        for row in stack.enter_context(reports.progress(rows, total=len(files))):
-            report.add(row)
-            if write:
-                write(row)
-            if cam:
-                reports.save_overlay(row, overlays[row["path"]])
-            if row["status"] == "unreadable":
-                click.echo(f"hv: {row['reason']}", err=True)
     report.show()
     for what, where in (("table", csv_path), ("overlays", cam)):
         if where:

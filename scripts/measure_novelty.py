@@ -20,7 +20,7 @@ import pandas as pd
 
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.images.reading import read_image, resize
-from hv_utils.images.voc import read_boxes
+from hv_utils.images.voc import WHITE_CELL, read_boxes
 from hv_utils.inference.onnx_model import STATUSES, OnnxClassifier
 
 FIELD = (240, 320)  # half a photo's side: a red-cell field as large as the margin allows
@@ -43,7 +43,7 @@ def photos_of(root: Path, wanted: str) -> Iterator[np.ndarray]:
 def empty_fields(root: Path) -> Iterator[np.ndarray]:
     """Yield corners of the photos, a quarter of their area, that no white cell's box touches."""
     for path in sorted(root.rglob("BloodImage_*.xml")):
-        boxes = [box for box in read_boxes(path) if box.name == "WBC"]
+        boxes = [box for box in read_boxes(path) if box.name == WHITE_CELL]
         photo = path.parent.parent / "JPEGImages" / f"{path.stem}.jpg"
         if not boxes or not photo.exists():
             continue

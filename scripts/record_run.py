@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hv_utils.data.archive import find_folder
+from hv_utils.data.kaggle import find_folder
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.runs import Run
 

@@ -15,7 +15,7 @@ from typing import Any
 from hv_utils.chain import parameters
 from hv_utils.chain.steps import STEPS, Step, find_step, published_inputs, used_modules
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import matches
+from hv_utils.ground.files import files_below, matches
 from hv_utils.ground.runs import Run, environment
 from hv_utils.network.learnt import start_files
 
@@ -191,7 +191,7 @@ def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """
     named = [values[name] for name in ("archive", "folder", "images") if values.get(name)]
     found = [path for given in named for path in matches(given)]
-    below = [path for folder in found if folder.is_dir() for path in folder.rglob("*")]
+    below = [path for folder in found if folder.is_dir() for path in files_below(folder)]
     facts = {path: path.stat() for path in (*found, *below) if path.is_file()}
     return sorted((str(path), one.st_size, one.st_mtime_ns) for path, one in facts.items())
 

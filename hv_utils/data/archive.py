@@ -1,22 +1,32 @@
-"""The Kaggle data set as a folder: found, unpacked or downloaded, and fingerprinted."""
+"""Archives and folders alike: an archive is unpacked once, under its fingerprint."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import os
+import re
 import shutil
+import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import fingerprint
+from hv_utils.ground.files import files_below, fingerprint, is_system
 from hv_utils.ground.runs import PROJECT_ROOT
+from hv_utils.images.listing import IMAGE_SUFFIXES
 
-DATASET = "paultimothymooney/blood-cells"
-DATASET_PAGE = f"https://www.kaggle.com/datasets/{DATASET}"
-SPLIT_FOLDERS = ("TRAIN", "TEST", "TEST_SIMPLE")
 MAX_UNPACKED_BYTES = 4 * 1024**3
+ZIP = b"PK"
+OTHERS = {b"7z": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "Zstandard"}
+INNER = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+ENCRYPTED = 0x1
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    EOFError,
+)
 
 
 def default_cache() -> Path:
@@ -25,95 +35,71 @@ def default_cache() -> Path:
 
 
 def open_archive(archive: str | Path, *, cache: Path | None = None) -> tuple[Path, dict]:
-    """Make an archive of the data set available as a folder.
+    """Make an archive available as a folder.
 
     Parameters
     ----------
     archive : str or Path
-        A zip file, an unpacked folder, or "" for a download from Kaggle.
+        A zip file, a tar file (.tar, .tar.gz, .tgz, .tar.bz2, .tar.xz) or a folder.
     cache : Path, optional
-        Where a zip is unpacked, under the first digits of its fingerprint, so that the next run
-        finds it there. Default: see `default_cache`.
+        Where an archive is unpacked, under the first digits of its fingerprint, so that the next
+        run finds it there. Default: see `default_cache`.
 
     Returns
     -------
     root : Path
-        A folder below which, at any depth, TRAIN and TEST lie.
+        The folder.
     facts : dict
-        `archive` (file name), `bytes` and `sha256` (of the zip; of the sorted list of file names
-        and sizes for a folder).
+        `archive` (its name), `bytes` and `sha256` (of the archive; of the sorted list of file
+        names and sizes for a folder).
 
     Raises
     ------
     HematoVisionError
-        Where there is nothing at `archive`, it is no zip, is damaged, holds a path that climbs out
-        of its folder, or holds no TRAIN and TEST folder.
+        Where there is nothing at `archive`, or it cannot be unpacked, see `unpack`.
     """
-    if not str(archive):
-        archive = download()
     path = Path(archive).expanduser()
     if path.is_dir():
-        root, facts = path, _folder_facts(path)
-    elif path.is_file():
-        facts = {"archive": path.name, "bytes": path.stat().st_size, "sha256": fingerprint(path)}
-        root = (cache or default_cache()) / f"blood-cells-{facts['sha256'][:12]}"
-        if not root.is_dir():
-            unpack(path, root)
-    else:
+        return path, _folder_facts(path)
+    if not path.is_file():
         raise HematoVisionError(
-            f"expected the data set's zip file or unpacked folder, but nothing is at {path}: "
-            f"get it from {DATASET_PAGE} and give its path with --archive"
+            f"expected an archive or an unpacked folder, but nothing is at {path}: check the path"
         )
-    find_folder(root, "TRAIN")
-    return root, facts
-
-
-def find_folder(root: Path, name: str) -> Path:
-    """Return the first folder called `name` at or below `root`.
-
-    Downloads differ in how deep they nest, so no path is fixed.
-
-    Raises
-    ------
-    HematoVisionError
-        Where there is none.
-    """
-    for folder, subfolders, _ in os.walk(root):
-        subfolders.sort()
-        if Path(folder).name == name:
-            return Path(folder)
-        if name in subfolders:
-            return Path(folder) / name
-    raise HematoVisionError(
-        f"expected a folder {name} somewhere below {root}, but there is none: this is not the "
-        f"data set {DATASET}, or it was unpacked only in part; get it from {DATASET_PAGE}"
-    )
+    facts = {"archive": path.name, "bytes": path.stat().st_size, "sha256": fingerprint(path)}
+    cache, short = cache or default_cache(), facts["sha256"][:12]
+    had = sorted(cache.glob(f"*-{short}"))
+    return (had[0] if had else unpack(path, cache / f"{path.name.split('.')[0]}-{short}")), facts
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpack a zip file into the folder `target`, whole or not at all.
+    """Unpack a zip or tar file into the folder `target`, whole or not at all.
+
+    Hidden and system files stay out, see `files.is_system`.
 
     Raises
     ------
     HematoVisionError
-        Where the file is no zip, is damaged, would leave the folder, or is too large.
+        Where the file is no such archive, is damaged or locked by a password, would leave the
+        folder, is too large, or holds but further archives.
     """
+    with archive.open("rb") as file:
+        start = file.read(8)
+    kind = next((name for magic, name in OTHERS.items() if start.startswith(magic)), None)
+    if kind:
+        raise HematoVisionError(
+            f"expected a zip or tar file, but {archive} is a {kind} archive: "
+            "unpack it by hand and give the folder"
+        )
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with zipfile.ZipFile(archive) as file:
-            _refuse_unsafe(file, archive)
-            partial.mkdir(parents=True)
-            file.extractall(partial)
+        partial.mkdir(parents=True)
+        (_unpack_zip if start.startswith(ZIP) else _unpack_tar)(archive, partial)
         partial.replace(target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except BROKEN as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise HematoVisionError(
-            f"expected a whole zip file, but {archive} is not one ({error}): the download was "
-            f"probably cut short; fetch it again from {DATASET_PAGE}"
-        ) from error
-    except RuntimeError as error:  # zipfile's answer to a password
-        raise HematoVisionError(
-            f"expected a zip file without a password, but {archive} has one ({error}): "
-            f"fetch the data set from {DATASET_PAGE}"
+            f"expected a whole zip or tar file, but {archive} is not one ({reason}): "
+            "the download was probably cut short; fetch it again"
         ) from error
     except OSError as error:
         raise HematoVisionError(
@@ -125,49 +111,87 @@ def unpack(archive: Path, target: Path) -> Path:
     return target
 
 
-def _refuse_unsafe(file: zipfile.ZipFile, archive: Path) -> None:
-    for entry in file.infolist():
-        name = PurePosixPath(entry.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in entry.filename:
+def _unpack_zip(archive: Path, target: Path) -> None:
+    gate = _Gate(archive)
+    with zipfile.ZipFile(archive) as file:
+        for entry in file.infolist():  # some programs of Windows write backslashes
+            entry.filename = entry.filename.replace("\\", "/")
+        entries = [one for one in file.infolist() if gate.admits(one.filename, one.file_size)]
+        gate.close()
+        if any(entry.flag_bits & ENCRYPTED for entry in entries):
             raise HematoVisionError(
-                f"expected every entry of {archive} to stay in its folder, but it holds "
-                f"{entry.filename!r}: do not trust this archive; fetch it from {DATASET_PAGE}"
+                f"expected an archive without a password, but {archive} has one: "
+                "unpack it by hand and give the folder"
             )
-    total = sum(entry.file_size for entry in file.infolist())
-    if total > MAX_UNPACKED_BYTES:
-        raise HematoVisionError(
-            f"expected an archive of at most {MAX_UNPACKED_BYTES >> 30} GiB unpacked, but "
-            f"{archive} holds {total / 2**30:.1f} GiB: this is not the data set {DATASET}"
-        )
+        try:
+            file.extractall(target, entries)
+        except NotImplementedError as error:
+            raise HematoVisionError(
+                f"expected an archive packed in the usual way, but {archive} is not ({error}): "
+                "unpack it by hand and give the folder"
+            ) from error
+
+
+def _unpack_tar(archive: Path, target: Path) -> None:
+    gate = _Gate(archive)
+    with tarfile.open(archive) as file:
+        for member in file:
+            if gate.admits(member.name, member.size):
+                try:
+                    file.extract(member, target, filter="data")
+                except tarfile.FilterError as error:
+                    raise _unsafe(archive, member.name) from error
+        gate.close()
+        # Behind the last entry stand two blocks of zeros, of which one has been read by now.
+        rest = sum(map(len, iter(lambda: file.fileobj.read(1 << 20), b"")))
+        if not rest:
+            raise EOFError("it has no end")
+
+
+class _Gate:
+    """Lets the entries of an archive pass one by one, and refuses an archive that does harm."""
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self.total = 0
+        self.has_images = False
+        self.inner = ""
+
+    def admits(self, name: str, size: int) -> bool:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
+            raise _unsafe(self.archive, name)
+        self.total += size
+        if self.total > MAX_UNPACKED_BYTES:
+            raise HematoVisionError(
+                f"expected an archive of at most {MAX_UNPACKED_BYTES >> 30} GiB unpacked, but "
+                f"{self.archive} holds more: unpack it by hand and give the folder"
+            )
+        if any(map(is_system, path.parts)):
+            return False
+        self.has_images |= path.suffix.lower() in IMAGE_SUFFIXES
+        self.inner = self.inner or (name if path.suffix.lower() in INNER else "")
+        return True
+
+    def close(self) -> None:
+        if self.inner and not self.has_images:
+            raise HematoVisionError(
+                f"expected an archive of images, but {self.archive} holds further archives, such "
+                f"as {self.inner}: unpack it by hand and give one of these, or their folder"
+            )
+
+
+def _unsafe(archive: Path, name: str) -> HematoVisionError:
+    return HematoVisionError(
+        f"expected every entry of {archive} to stay in its folder, but it holds {name!r}: "
+        "do not trust this archive; fetch it from its maker"
+    )
 
 
 def _folder_facts(folder: Path) -> dict:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digest = hashlib.sha256()
-    total = 0
-    for path in files:
-        size = path.stat().st_size
+    digest, total = hashlib.sha256(), 0
+    for path in files_below(folder):
+        size = path.stat().st_size if path.exists() else 0
         total += size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        digest.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {size}\n"))
     return {"archive": folder.name, "bytes": total, "sha256": digest.hexdigest()}
-
-
-def download() -> Path:
-    """Download the data set through kagglehub, which caches it, and return its folder.
-
-    Raises
-    ------
-    HematoVisionError
-        Where Kaggle cannot be reached.
-    """
-    import kagglehub
-
-    print(f"downloading {DATASET} from Kaggle (about 110 MB; kept for the next time)", flush=True)
-    try:
-        return Path(kagglehub.dataset_download(DATASET))
-    except Exception as error:  # kagglehub raises its own, requests' and urllib's errors
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise HematoVisionError(
-            f"could not download {DATASET} from Kaggle ({reason}): fetch the zip by hand from "
-            f"{DATASET_PAGE}, put it anywhere, and give its path with --archive PATH"
-        ) from error

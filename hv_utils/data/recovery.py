@@ -23,7 +23,7 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from hv_utils.data import local_features as local
-from hv_utils.data.archive import SPLIT_FOLDERS, find_folder
+from hv_utils.data.kaggle import SPLIT_FOLDERS, find_folder
 from hv_utils.data.overlaps import find_overlaps, group_photos
 from hv_utils.data.photo_index import (
     CANDIDATES,
@@ -37,7 +37,8 @@ from hv_utils.data.photo_index import (
 from hv_utils.data.source_map import AFFINE, BOX, KINDS, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import fingerprint
-from hv_utils.images.reading import IMAGE_SUFFIXES, ImageError
+from hv_utils.images.listing import images_below
+from hv_utils.images.reading import ImageError
 
 # The second, patient look is for copies of blurred photos, which have few features.
 LOOKS = (0.04, 0.01)
@@ -123,8 +124,8 @@ def copy_files(root: Path) -> dict[str, Path]:
     files = [
         path
         for name in SPLIT_FOLDERS
-        for path in (base / name).rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        if (base / name).is_dir()
+        for path in images_below(base / name).files
     ]
     if not files:
         raise HematoVisionError(
@@ -152,9 +153,9 @@ def read_photos(
         Where there is no readable photo with a number in its name.
     """
     numbered = {}
-    for path in sorted(folder.iterdir()):
+    for path in images_below(folder).files:
         digits = re.findall(r"\d+", path.stem)
-        if digits and path.suffix.lower() in IMAGE_SUFFIXES:
+        if digits:
             numbered[digits[-1]] = path
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(_read_or_reason, numbered.values(), numbered)

@@ -16,7 +16,7 @@ import pandas as pd
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.runs import REFERENCE_RESULTS
-from hv_utils.images.voc import Box, read_boxes
+from hv_utils.images.voc import Box, read_boxes, white_cell
 
 SOURCE_MAP = REFERENCE_RESULTS / "kaggle-sources.csv"
 AFFINE = ["a00", "a01", "a02", "a10", "a11", "a12"]
@@ -207,9 +207,6 @@ def carry(
 def white_boxes(photos: list[str], annotations: Path) -> dict[str, Box]:
     """Return the white cell's box of each photo that has one.
 
-    Where a photo has several boxes called WBC, the largest is taken: labels.csv names one cell for
-    it, and the others are slivers at the edge.
-
     Parameters
     ----------
     photos : list of str
@@ -226,14 +223,13 @@ def white_boxes(photos: list[str], annotations: Path) -> dict[str, Box]:
         digits = re.findall(r"\d+", path.stem)
         if digits:
             files[digits[-1]] = path
-    boxes = {photo: _largest_white(files[photo]) for photo in photos if photo in files}
+    boxes = {photo: _white_cell(files[photo]) for photo in photos if photo in files}
     return {photo: box for photo, box in boxes.items() if box is not None}
 
 
-def _largest_white(path: Path) -> Box | None:
+def _white_cell(path: Path) -> Box | None:
     try:
-        white = [box for box in read_boxes(path) if box.name == "WBC"]
+        return white_cell(read_boxes(path))
     except HematoVisionError as error:
         warnings.warn(str(error), stacklevel=2)
         return None
-    return max(white, key=lambda box: (box.xmax - box.xmin) * (box.ymax - box.ymin), default=None)

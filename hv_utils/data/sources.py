@@ -1,29 +1,28 @@
-"""The three sources of images (demo, kaggle, folder), read into one image table."""
+"""The sources of images, each a module of its own, read into one image table."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from hv_utils.data import archive as archives
-from hv_utils.data.source_map import SOURCE_MAP, attach_sources, carry_boxes, read_source_map
+from hv_utils.data import demo, folder, kaggle
+from hv_utils.data.protocol import Place, Settings, Source
 from hv_utils.data.splits import check_no_leak, hold_out, set_aside_shared
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import fingerprint
 from hv_utils.ground.progress import print_progress
 from hv_utils.ground.runs import Run
-from hv_utils.images.labels import CLASSES, normalise_label
-from hv_utils.images.reading import IMAGE_SUFFIXES, read_image
-from hv_utils.images.voc import read_boxes
+from hv_utils.images.reading import read_image
 
-SOURCES = ("demo", "kaggle", "folder")
-SPLITS = {"TRAIN": "train", "TEST": "test", "TEST_SIMPLE": "simple"}
+SOURCES: dict[str, Source] = {"demo": demo, "kaggle": kaggle, "folder": folder}
+INPUTS = ("archive", "folder", "groups", "source_map")
+"""Settings that name something of the user's: one that a source does not heed is refused."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +44,29 @@ class DataSet:
         `label` (missing where doubtful), `doubt` (why a row is unusable, "" where it is not),
         `white_cells` (VOC boxes called WBC). Empty for a folder.
     left_out : pandas.DataFrame
-        Images that could not be read: `path`, `reason`.
+        Files that could not be read: `path`, `reason`.
     facts : dict
-        What identifies the data: name, root, bytes, fingerprint.
+        What identifies the data: name, bytes, fingerprint.
+    notes : list of str
+        Lines that a reader should know: files passed over, folders taken together.
     """
 
     images: pd.DataFrame
     photos: pd.DataFrame
     left_out: pd.DataFrame
     facts: dict
+    notes: list[str] = field(default_factory=list)
 
 
 def load(
     source: str,
     *,
     run: Run,
-    archive: str = "",
-    folder: str = "",
-    source_map: str = "",
-    seed: int = 0,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
-    demo: Mapping | None = None,
+    **settings: Any,
 ) -> DataSet:
-    """Read a source into one image table with its validation part held out by source photo.
+    """Read a source into one image table, its validation part held out by source photo.
 
     Parameters
     ----------
@@ -76,20 +74,11 @@ def load(
         `demo` (drawn, needs nothing), `kaggle` (an archive or a download) or `folder` (one
         sub-folder per class).
     run : Run
-        The demo is drawn into this run's folder.
-    archive : str
-        For `kaggle`: a zip file or unpacked folder; "" downloads it.
-    folder : str
-        For `folder`: the folder of class folders.
-    source_map : str
-        For `kaggle`: which photo each image was made from, see `source_map.read_source_map`; "" for
-        the published map, which knows the set as Kaggle has it.
-    seed : int
-        Draws the demo and the held-out parts.
+        The run that takes the data.
     val_fraction, test_fraction : float
-        Shares held out; the test share only for `folder`, as the others bring their TEST.
-    demo : mapping, optional
-        Sizes for `hv_utils.drawn.demo.make_demo`.
+        Shares held out where the source brings no validation or no test part of its own.
+    **settings
+        Further fields of `protocol.Settings`.
 
     Returns
     -------
@@ -98,98 +87,40 @@ def load(
     Raises
     ------
     HematoVisionError
-        For an unknown source, or one that does not hold what it should, or whose images the source
-        map does not know.
+        For an unknown source, a setting that it does not heed, or a source that does not hold what
+        it should.
     """
-    if source == "demo":
-        root, facts = _draw_demo(run, seed=seed, **(demo or {}))
-    elif source == "kaggle":
-        root, facts = archives.open_archive(archive)
-    elif source == "folder":
-        root, facts = _class_root(folder)
-    else:
+    if source not in SOURCES:
         raise HematoVisionError(
             f"expected source to be one of {', '.join(SOURCES)}, but it is {source!r}: "
             "check the profile, or the value behind -p source"
         )
-    files = class_folder_files(root) if source == "folder" else split_folder_files(root)
-    images, left_out = inspect_images(files)
-    images = images.assign(source=source)
-    photos = read_photos(root) if source != "folder" else _no_photos()
-    images = _with_sources(images, root=root, source=source, source_map=source_map)
+    module, settings = SOURCES[source], Settings(run=run, **settings)
+    _refuse_unheeded(source, settings)
+    place = module.find(settings)
+    contents = module.read(place)
+    images, left_out = inspect_images(contents.files)
+    left_out = pd.concat([left_out, pd.DataFrame(contents.left_out, columns=["path", "reason"])])
+    images = module.attach(images.assign(source=source), place, settings)
     images = set_aside_shared(images)
-    if source == "folder":
-        images = hold_out(images, fraction=test_fraction, seed=seed, to="test")
-    images = hold_out(images, fraction=val_fraction, seed=seed)
+    for part, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if part not in set(images["split"]):
+            images = hold_out(images, fraction=fraction, seed=settings.seed, to=part)
     check_no_leak(images)
-    facts = {"source": source, **facts, "images_sha256": _content_fingerprint(images, root)}
-    return DataSet(images, photos, left_out, facts)
+    facts = {"source": source, **place.facts, "images_sha256": _content_fingerprint(images, place)}
+    return DataSet(images, contents.photos, left_out.reset_index(drop=True), facts, contents.notes)
 
 
-def split_folder_files(root: Path) -> pd.DataFrame:
-    """List the images of a folder in the data set's layout: TRAIN, TEST and TEST_SIMPLE.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `path`, `label`, `split`.
-
-    Raises
-    ------
-    HematoVisionError
-        Where TRAIN or TEST is missing or empty, or their classes differ.
-    """
-    train = archives.find_folder(root, "TRAIN")
-    tables = {
-        name: class_folder_files(train.parent / name).assign(split=split)
-        for name, split in SPLITS.items()
-        if name != "TEST_SIMPLE" or (train.parent / name).is_dir()
-    }
-    classes = {name: sorted(set(table["label"])) for name, table in tables.items()}
-    if classes["TRAIN"] != classes["TEST"]:
-        missing = sorted(set(classes["TRAIN"]) ^ set(classes["TEST"]))
-        raise HematoVisionError(
-            f"expected the same class folders in TRAIN and TEST of {train.parent}, but "
-            f"{', '.join(missing)} is in one alone: the archive was unpacked only in part"
-        )
-    return pd.concat(tables.values(), ignore_index=True)
-
-
-def class_folder_files(folder: Path) -> pd.DataFrame:
-    """List the images below `folder`, which has one sub-folder per class.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `path`, `label`, and `split`, which is `train` throughout.
-
-    Raises
-    ------
-    HematoVisionError
-        Where there is no such folder, fewer than two class folders, or an empty one.
-    """
-    if not folder.is_dir():
-        raise HematoVisionError(
-            f"expected a folder with one sub-folder per class at {folder}, but there is none: "
-            "check the path, or fetch the archive again"
-        )
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    if len(classes) < 2:
-        raise HematoVisionError(
-            f"expected at least two class folders in {folder}, but it has {len(classes)}: "
-            f"make one folder per class, such as {folder.name}/neutrophil"
-        )
-    rows = []
-    for class_folder in classes:
-        files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
+def _refuse_unheeded(source: str, settings: Settings) -> None:
+    """Refuse an input that the source would not look at: the user means another source."""
+    for name in INPUTS:
+        if getattr(settings, name) and name not in SOURCES[source].TAKES:
+            others = [other for other, module in SOURCES.items() if name in module.TAKES]
             raise HematoVisionError(
-                f"expected images in the class folder {class_folder}, but it has none: "
-                f"put {', '.join(sorted(IMAGE_SUFFIXES))} files there or remove the folder"
+                f"expected no {name} with the source {source}, which would not use it, but it is "
+                f"{getattr(settings, name)}: give -p source {' or '.join(others)}, or leave "
+                f"{name} out"
             )
-        label = normalise_label(class_folder.name)
-        rows += [{"path": str(path.absolute()), "label": label, "split": "train"} for path in files]
-    return pd.DataFrame(rows)
 
 
 def inspect_images(files: pd.DataFrame, *, workers: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -220,11 +151,7 @@ def inspect_images(files: pd.DataFrame, *, workers: int = 2) -> tuple[pd.DataFra
     left_out = pd.DataFrame({"path": files.loc[bad, "path"], "reason": facts.loc[bad, "reason"]})
     images = files[~bad].join(facts.loc[~bad].drop(columns="reason"))
     images = images.astype({"width": int, "height": int})
-    if images.empty:
-        raise HematoVisionError(
-            f"expected readable images, but none of {len(files)} files is one; the first: "
-            f"{left_out['reason'].iloc[0]}"
-        )
+    _refuse_lost_classes(files, images, left_out)
     return images.reset_index(drop=True), left_out.reset_index(drop=True)
 
 
@@ -245,113 +172,22 @@ def _inspect(path: str) -> dict:
     }
 
 
-def read_photos(root: Path) -> pd.DataFrame:
-    """Read the originals: labels.csv with the photo and the boxes that belong to each row.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `DataSet.photos`; empty where the archive holds no labels.csv or no photos.
-    """
-    labels = next(iter(sorted(root.rglob("labels.csv"))), None)
-    if labels is None:
-        return _no_photos()
-    rows = pd.read_csv(labels, dtype=str, keep_default_na=False)
-    try:
-        folder = archives.find_folder(root, "JPEGImages")
-    except HematoVisionError:
-        folder = root / "JPEGImages"
-    table = [
-        _photo_row(f"{int(number):05d}", category.strip(), folder)
-        for number, category in zip(rows["Image"], rows["Category"], strict=True)
-        if number.strip().isdigit()
-    ]
-    return pd.DataFrame(table)
-
-
-def _photo_row(photo: str, category: str, folder: Path) -> dict:
-    path = folder / f"BloodImage_{photo}.jpg"
-    boxes = folder.parent / "Annotations" / f"BloodImage_{photo}.xml"
-    named = [name for name in re.split(r"\s*,\s*", category) if name]
-    doubt = "blank" if not named else "several cells" if len(named) > 1 else ""
-    label = normalise_label(named[0]) if not doubt else None
-    if label and label not in CLASSES:
-        doubt = "another class"
-    elif not path.exists():
-        doubt = doubt or "photo missing"
-    white_cells = sum(box.name == "WBC" for box in read_boxes(boxes)) if boxes.exists() else 0
-    return {
-        "photo": photo,
-        "path": str(path),
-        "category": category,
-        "label": label,
-        "doubt": doubt,
-        "white_cells": white_cells,
-    }
-
-
-def _no_photos() -> pd.DataFrame:
-    columns = ["photo", "path", "category", "label", "doubt", "white_cells"]
-    return pd.DataFrame(columns=columns)
-
-
-def _with_sources(
-    images: pd.DataFrame, *, root: Path, source: str, source_map: str
-) -> pd.DataFrame:
-    """Add source photo, group, box and mask where they are known."""
-    if source == "demo":
-        truth = pd.read_csv(root / "truth" / "truth.csv", dtype={"photo": "string"})
-        images = _attach_truth(images, truth, root)
-        return carry_boxes(images, annotations=archives.find_folder(root, "Annotations"))
-    if source == "kaggle":
-        images = attach_sources(images, read_source_map(source_map or SOURCE_MAP))
-        if images["cell"].isna().all():
+def _refuse_lost_classes(files: pd.DataFrame, images: pd.DataFrame, left_out: pd.DataFrame) -> None:
+    """Refuse a source of which a class, or its part of a split, cannot be read at all."""
+    columns = ["label", "split"]
+    read = set(images[columns].itertuples(index=False, name=None))
+    for (label, split), part in files.groupby(columns):
+        if (label, split) not in read:
+            reason = left_out.loc[left_out["path"].isin(part["path"]), "reason"].iloc[0]
             raise HematoVisionError(
-                f"expected the images of {archives.DATASET}, but the source map knows none of "
-                f"these {len(images):,}: they were saved again or are others, and copies of one "
-                "photo could come to lie on both sides of a split. Make a map with "
-                "`hv data sources --archive … --out map.csv` and give it with -p source_map map.csv"
+                f"expected readable images of every class, but none of the {len(part):,} files of "
+                f"{label} ({split}) can be read; the first: {reason}"
             )
-        return images
-    unknown = pd.Series(pd.NA, index=images.index, dtype="string")
-    return images.assign(cell=unknown, group=unknown)
 
 
-def _attach_truth(images: pd.DataFrame, truth: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Join the demo's own record of which photo each copy was made from."""
-    base = archives.find_folder(root, "TRAIN").parent
-    relative = images["path"].map(lambda path: Path(path).relative_to(base).as_posix())
-    truth = truth.set_index("path").loc[relative].reset_index(drop=True)
-    masks = root / "truth" / "masks"
-    truth = truth.assign(
-        cell=truth["photo"],
-        group=truth["photo"],
-        mask=[str(masks / Path(name).with_suffix(".png")) for name in relative],
-    )
-    return images.join(truth.drop(columns="photo"))
-
-
-def _draw_demo(run: Run, *, seed: int, **sizes) -> tuple[Path, dict]:
-    from hv_utils.drawn.demo import make_demo
-
-    return make_demo(run.path("data"), seed=seed, **sizes), {"archive": "drawn", "seed": seed}
-
-
-def _class_root(folder: str) -> tuple[Path, dict]:
-    if not folder:
-        raise HematoVisionError(
-            "expected a folder with one sub-folder per class, but none was given: "
-            "name it with -p folder PATH"
-        )
-    root = Path(folder).expanduser()
-    class_folder_files(root)
-    return root, {"archive": root.name}
-
-
-def _content_fingerprint(images: pd.DataFrame, root: Path) -> str:
+def _content_fingerprint(images: pd.DataFrame, place: Place) -> str:
     """Return one SHA-256 over names and contents of all images, in the order of their names."""
-    lines: Iterable[str] = (
-        f"{Path(path).relative_to(root.absolute()).as_posix()} {digest}\n"
-        for path, digest in sorted(zip(images["path"], images["sha256"], strict=True))
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest, root = hashlib.sha256(), place.root.absolute()
+    for path, content in sorted(zip(images["path"], images["sha256"], strict=True)):
+        digest.update(os.fsencode(f"{Path(path).relative_to(root).as_posix()} {content}\n"))
+    return digest.hexdigest()

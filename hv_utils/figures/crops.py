@@ -9,7 +9,7 @@ import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.reading import read_image
-from hv_utils.images.voc import Box, annotation_path, read_boxes
+from hv_utils.images.voc import Box, annotation_path, read_boxes, white_cell
 
 
 def crop(image: np.ndarray, box: Box, *, side: int = 280) -> np.ndarray:
@@ -75,8 +75,7 @@ def contact_sheet(
                 f"{len(rows)}: show fewer a row, or draw more photos"
             )
         for path in rows["path"]:
-            boxes = read_boxes(annotation_path(path))
-            white = next(box for box in boxes if box.name == "WBC")
+            white = white_cell(read_boxes(annotation_path(path)))
             images.append(crop(read_image(path), white, side=side))
             labels.append(name)
     return images, labels

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, JSON, fingerprints, paths and patterns; and the cores."""
+"""Files: written whole or not at all, JSON, fingerprints, folders, patterns; and the cores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from hv_utils.ground.errors import HematoVisionError
+
+# What systems, network drives and programs put beside people's files; compared in lower case.
+SYSTEM_NAMES = frozenset(
+    {
+        *("__macosx", "icon\r", "network trash folder", "temporary items"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler"),
+        *("system volume information", "lost+found", "__pycache__"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+    }
+)
 
 
 @contextmanager
@@ -84,6 +94,56 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_system(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden or a system's own: nobody's image."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def files_below(folder: str | Path) -> Iterator[Path]:
+    """Yield the files at any depth below a folder, in the order of their paths.
+
+    Hidden and system files and folders are passed over, see `is_system`. Links to folders are
+    followed, and each folder is entered once, so that no loop of links is endless.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Entered whatever its own name is.
+
+    Yields
+    ------
+    Path
+        Below `folder`; also a link that leads nowhere, so that its loss is noticed.
+
+    Raises
+    ------
+    OSError
+        Where a folder cannot be read.
+    """
+    yield from _files_below(str(folder), set())
+
+
+def _files_below(folder: str, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    facts = os.stat(folder)
+    if (facts.st_dev, facts.st_ino) in seen:
+        return
+    seen.add((facts.st_dev, facts.st_ino))
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not is_system(entry.name)]
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if _is_folder(entry):
+            yield from _files_below(entry.path, seen)
+        else:
+            yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def matches(given: str | Path) -> list[Path]:
     """Return the files and folders that a path or a pattern stands for.
 
@@ -91,7 +151,7 @@ def matches(given: str | Path) -> list[Path]:
     ----------
     given : str or Path
         What exists is meant as it is, brackets and all; so is the part of a pattern that is a
-        folder. `**` goes through all folders below.
+        folder. `**` goes through all folders below but the systems' own, see `is_system`.
 
     Returns
     -------
@@ -110,7 +170,8 @@ def matches(given: str | Path) -> list[Path]:
     if there is None:
         return []
     found = glob.glob(str(path.relative_to(there)), root_dir=there, recursive=True)
-    return sorted(there / name for name in found)
+    parts = ((name, Path(name.lower()).parts) for name in found)
+    return sorted(there / name for name, names in parts if SYSTEM_NAMES.isdisjoint(names))
 
 
 def cores() -> int:

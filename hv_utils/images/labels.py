@@ -6,6 +6,7 @@ prints them, so that the text and the pictures cannot disagree.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import pandas as pd
@@ -210,7 +211,7 @@ def normalise_label(text: str) -> str:
     >>> normalise_label("Red  cell")
     'red cell'
     """
-    words = " ".join(str(text).split())
+    words = " ".join(unicodedata.normalize("NFC", str(text)).split())
     if not words:
         raise HematoVisionError(
             "expected the name of a class, but it is blank: "

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hv_utils.ground.errors import HematoVisionError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 MIN_SIDE = 16
 MAX_SIDE = 10_000
 # Sixteen-bit greyscale: Pillow keeps it as it is, where `convert("RGB")` would clip it to white.

@@ -10,6 +10,7 @@ from pathlib import Path
 from hv_utils.ground.errors import HematoVisionError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+WHITE_CELL = "WBC"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ def read_boxes(path: str | Path) -> list[Box]:
             "it is damaged or of another format; fetch it again"
         ) from error
     return [_box(element, path) for element in root.iter("object")]
+
+
+def white_cell(boxes: Iterable[Box]) -> Box | None:
+    """Return the box of the white cell that a photo is labelled by, None where there is none.
+
+    Where several boxes are called so, it is the largest: the others are slivers at the edge.
+    """
+    white = [box for box in boxes if box.name == WHITE_CELL]
+    return max(white, key=lambda box: (box.xmax - box.xmin) * (box.ymax - box.ymin), default=None)
 
 
 def _box(element: ET.Element, path: Path) -> Box:

@@ -1,9 +1,8 @@
-"""Prediction on new images: files, folders and patterns in, labelled rows out."""
+"""Prediction on new images: files in, labelled rows out."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import cores, matches
+from hv_utils.ground.files import cores
 from hv_utils.ground.runs import PROJECT_ROOT
-from hv_utils.images.reading import IMAGE_SUFFIXES, ImageError, read_image, resize
+from hv_utils.images.reading import ImageError, read_image, resize
 from hv_utils.inference.onnx_model import (
     NOT_A_CELL,
     OK,
@@ -31,75 +30,6 @@ if TYPE_CHECKING:
 
 Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
-
-
-def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = None) -> list[Path]:
-    """Expand files, folders (with all below them) and patterns such as `cells/*.png`.
-
-    Parameters
-    ----------
-    paths : iterable of str or Path
-        What the user named. A file is taken whatever its ending; a folder gives its image files,
-        also where a pattern names it.
-    besides : str or Path, optional
-        A folder whose files are left out wherever they turn up: that of our own overlays.
-
-    Returns
-    -------
-    list of Path
-        In the order given, a folder's files sorted, no file twice.
-
-    Raises
-    ------
-    HematoVisionError
-        For a path that does not exist, a pattern that fits nothing, a folder without images.
-    """
-    found: dict[str, Path] = {}
-    for given in paths:
-        for path in _expand(str(given)):
-            found.setdefault(os.path.realpath(path), path)
-    if besides is not None:
-        ours = os.path.realpath(Path(besides).expanduser()) + os.sep
-        found = {real: path for real, path in found.items() if not real.startswith(ours)}
-        if not found:
-            raise HematoVisionError(
-                f"expected images, but all that were named lie in {besides}, where the overlays "
-                "go: name another folder for these"
-            )
-    return list(found.values())
-
-
-def _expand(given: str) -> list[Path]:
-    """Return the files behind one argument; see `find_images`."""
-    if not given:
-        raise HematoVisionError(
-            "expected an image, a folder or a pattern, but the path is empty: "
-            "is a variable of the shell unset?"
-        )
-    try:
-        found = matches(given)
-        files = [file for one in found for file in _files_of(one)]
-    except OSError as error:
-        raise HematoVisionError(
-            f"expected an image, a folder or a pattern, but {given[:80]} cannot be looked up "
-            f"({error.strerror or error}): check the path and its permissions"
-        ) from error
-    if not found:
-        raise HematoVisionError(
-            f"expected an image, a folder or a pattern, but nothing is at {given}: check the path"
-        )
-    if not files:
-        raise HematoVisionError(
-            f"expected images in the folder {given}, but it has none: "
-            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
-        )
-    return files
-
-
-def _files_of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def columns(classes: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
-from hv_utils.images.reading import IMAGE_SUFFIXES, read_image
+from hv_utils.images.listing import IMAGE_SUFFIXES
+from hv_utils.images.reading import read_image
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
 from hv_utils.inference.predict import columns
 

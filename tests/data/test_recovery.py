@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hv_utils.data import local_features as local
-from hv_utils.data.archive import find_folder
+from hv_utils.data.kaggle import find_folder
 from hv_utils.data.overlaps import group_photos, read_overlaps, write_overlaps
 from hv_utils.data.photo_index import read_grey
 from hv_utils.data.recovery import copy_files, recover_sources, recovery_report

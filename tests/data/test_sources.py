@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hv_utils.data import archive, sources
+from hv_utils.data import kaggle, sources
 from hv_utils.data.source_map import MAP_COLUMNS, write_map
 from hv_utils.data.splits import check_no_leak
 from hv_utils.ground.errors import HematoVisionError
@@ -84,7 +84,7 @@ def test_photos_hold_the_doubtful_rows(demo):
 def test_kaggle_layout_is_read_and_unreadable_images_are_listed(demo, tmp_path):
     root = tmp_path / "archive" / "deep" / "deeper"
     shutil.copytree(demo[0].path("data"), root)
-    images = archive.find_folder(root, "TRAIN")
+    images = kaggle.find_folder(root, "TRAIN")
     broken = sorted((images / "MONOCYTE").iterdir())[:2]
     broken[0].write_text("not an image")
     broken[1].write_bytes(b"")
@@ -104,14 +104,14 @@ def test_kaggle_layout_is_read_and_unreadable_images_are_listed(demo, tmp_path):
 def test_missing_and_empty_class_folders(demo, tmp_path):
     root = tmp_path / "archive"
     shutil.copytree(demo[0].path("data"), root)
-    folder = archive.find_folder(root, "TEST") / "MONOCYTE"
+    folder = kaggle.find_folder(root, "TEST") / "MONOCYTE"
     for path in folder.iterdir():
         path.unlink()
     run = Run.open(tmp_path / "run")
     with pytest.raises(HematoVisionError, match="MONOCYTE, but it has none"):
         sources.load("kaggle", run=run, archive=str(root))
     folder.rmdir()
-    with pytest.raises(HematoVisionError, match="monocyte is in one alone"):
+    with pytest.raises(HematoVisionError, match="test lacks monocyte"):
         sources.load("kaggle", run=run, archive=str(root))
 
 
@@ -129,7 +129,7 @@ def test_folder_of_ones_own(tmp_path):
     [
         ({"source": "web"}, "source to be one of demo, kaggle, folder"),
         ({"source": "folder"}, "-p folder PATH"),
-        ({"source": "folder", "folder": "/nowhere/at/all"}, "but there is none"),
+        ({"source": "folder", "folder": "/nowhere/at/all"}, "nothing is at"),
         ({"source": "kaggle", "archive": "/nowhere.zip"}, "nothing is at"),
     ],
 )
@@ -142,7 +142,7 @@ def test_folder_with_nothing_readable(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "mine" / name).mkdir(parents=True)
         (tmp_path / "mine" / name / "x.png").write_text("text")
-    with pytest.raises(HematoVisionError, match="none of 2 files"):
+    with pytest.raises(HematoVisionError, match="none of the 1 files of a"):
         sources.load("folder", run=Run.open(tmp_path / "run"), folder=str(tmp_path / "mine"))
 
 

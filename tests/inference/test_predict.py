@@ -13,9 +13,10 @@ from test_onnx_model import write_model
 
 from conftest import ROOT
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.listing import find_images
 from hv_utils.inference import predict
 from hv_utils.inference.onnx_model import Verdicts
-from hv_utils.inference.predict import columns, find_images, predict_rows, prediction_table
+from hv_utils.inference.predict import columns, predict_rows, prediction_table
 from hv_utils.inference.reports import Report, csv_writer, overlay_paths, save_overlay
 
 CLASSES = ("dark", "light")
@@ -52,7 +53,7 @@ def folder(tmp_path):
 
 
 def test_each_file_has_its_row_and_only_real_images_have_a_verdict(folder):
-    paths = find_images([folder])
+    paths = find_images([folder]).files
     rows = list(predict_rows(paths, classify, classes=CLASSES, size=(32, 32), batch_size=3))
     table = prediction_table(rows, CLASSES)
     assert list(table.columns) == columns(CLASSES)
@@ -78,7 +79,7 @@ def test_each_file_has_its_row_and_only_real_images_have_a_verdict(folder):
 
 
 def test_batches_and_single_images_agree(folder):
-    paths = find_images([folder])
+    paths = find_images([folder]).files
     options = {"classes": CLASSES, "size": (32, 32)}
     single = prediction_table(predict_rows(paths, classify, batch_size=1, **options), CLASSES)
     batched = prediction_table(predict_rows(paths, classify, batch_size=64, **options), CLASSES)
@@ -86,7 +87,7 @@ def test_batches_and_single_images_agree(folder):
 
 
 def test_workers_change_nothing_but_the_speed(folder):
-    paths = find_images([folder]) * 5
+    paths = find_images([folder]).files * 5
     options = {"classes": CLASSES, "size": (32, 32), "batch_size": 2}
     one = prediction_table(predict_rows(paths, classify, **options), CLASSES)
     three = prediction_table(predict_rows(paths, classify, workers=3, **options), CLASSES)
@@ -127,41 +128,8 @@ def test_memory_does_not_grow_with_the_number_of_images(folder):
     assert len(seen) <= 8 + 100 + 4 * 8, "no further ahead than the workers need"
 
 
-def test_find_images(folder):
-    files = find_images([folder / "*.jpg", folder / "a-light.png", folder])
-    assert [file.name for file in files[:2]] == ["b-dark.jpg", "a-light.png"]
-    assert len(files) == len(set(files)) == 10
-    for nothing in (folder / "none.png", folder / "*.gif"):
-        with pytest.raises(HematoVisionError, match="nothing is at"):
-            find_images([nothing])
-    (folder / "empty").mkdir()
-    with pytest.raises(HematoVisionError, match="expected images in the folder"):
-        find_images([folder / "empty"])
-    with pytest.raises(HematoVisionError, match="the path is empty"):
-        find_images([""])
-    with pytest.raises(HematoVisionError, match="cannot be looked up"):
-        find_images(["x" * 300])
-
-
-def test_patterns_may_name_folders_and_folders_may_have_brackets(tmp_path, monkeypatch):
-    for name in ("a.png", "br[1]/x.png", "below/deep/y.png", "below/z.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path)
-    for given, expected in {
-        "br[1]/*.png": ["br[1]/x.png"],
-        "below/*": ["below/deep/y.png", "below/z.png"],
-        "below/**/*.png": ["below/deep/y.png", "below/z.png"],
-    }.items():
-        assert list(map(str, find_images([given]))) == expected
-    assert len(find_images(["a.png", tmp_path / "a.png"])) == 1, "one file, named in two ways"
-    assert list(map(str, find_images(["."], besides="below"))) == ["a.png", "br[1]/x.png"]
-    with pytest.raises(HematoVisionError, match="where the overlays go"):
-        find_images(["below"], besides="below")
-
-
 def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
-    paths = find_images([folder])
+    paths = find_images([folder]).files
     rows = list(predict_rows(paths, classify, classes=CLASSES, size=(32, 32)))
     target = tmp_path / "out" / "table.csv"
     with csv_writer(target, CLASSES) as write:
@@ -289,7 +257,8 @@ assert not heavy, heavy
 def test_predict_goes_on_after_a_bad_file(folder, model, tmp_path):
     result = hv("predict", folder, "--model", model, "--csv", tmp_path / "out.csv")
     assert result.returncode == 1
-    reasons = result.stderr.splitlines()
+    others, *reasons = result.stderr.splitlines()
+    assert "3 files, .onnx (1), .json (1), .npz (1)" in others, "what is passed over is named"
     assert len(reasons) == 5, reasons
     assert all(line.startswith("hv: expected") for line in reasons)
     assert result.stdout.count("unreadable") == 5
