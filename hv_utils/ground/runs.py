@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_RESULTS = PROJECT_ROOT / "results"
+TEXT_COLUMNS = ("path", "label", "predicted", "suggested", "category", "doubt", "split", "mask")
+SOURCE_COLUMNS = ("cell", "group", "photo")
 RECORDED_PACKAGES = (
     "hematovision",
     "tensorflow",
@@ -105,16 +107,25 @@ class Run:
         return path
 
     def read_table(self, name: str, *, made_by: str = "01_data") -> pd.DataFrame:
-        """Read a CSV artefact; source photos (`cell`, `group`) are strings or missing."""
+        """Read a CSV artefact as it was written.
+
+        Classes are text whatever they are called, `01`, `nan` or `True`; only an empty field is
+        missing. Source photos (`cell`, `group`, `photo`) are strings or missing.
+        """
         import pandas as pd
 
-        path = self.need(name, made_by=made_by)
-        return pd.read_csv(path, dtype={"cell": "string", "group": "string", "photo": "string"})
+        return pd.read_csv(
+            self.need(name, made_by=made_by),
+            dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(SOURCE_COLUMNS, "string"),
+            keep_default_na=False,
+            na_values=[""],
+            encoding_errors="surrogateescape",
+        )
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
-        """Write a table as CSV without its index."""
+        """Write a table as CSV without its index; file names that are no UTF-8 keep their bytes."""
         with atomic_path(self.path(name)) as temporary:
-            table.to_csv(temporary, index=False)
+            table.to_csv(temporary, index=False, errors="surrogateescape")
         return self.path(name)
 
     def read_json(self, name: str, *, made_by: str = "01_data") -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
 from hv_utils.ground.runs import PROJECT_ROOT
-from hv_utils.images.reading import ImageError, read_image, resize
+from hv_utils.images.reading import ImageError, read_resized
 from hv_utils.inference.onnx_model import (
     NOT_A_CELL,
     OK,
@@ -101,7 +101,7 @@ def _judge(
     images, reasons = [], []
     for path in names:
         try:
-            images.append(resize(read_image(path), size))
+            images.append(read_resized(path, size))
             reasons.append("")
         except ImageError as error:
             reasons.append(str(error))

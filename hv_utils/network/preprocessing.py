@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.images.reading import read_image, resize
+from hv_utils.images.reading import read_resized
 
 if TYPE_CHECKING:
     import keras
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 IMAGE_SIZE = (224, 224)
 DECODE_THREADS = 2
-
-
-def load_image(path: str | Path, *, size: tuple[int, int] = IMAGE_SIZE) -> np.ndarray:
-    """Read one image and resize it: uint8, shape (*size, 3). See `images.read_image`."""
-    return resize(read_image(path), size)
 
 
 def load_images(
@@ -55,7 +51,7 @@ def load_images(
     paths = list(paths)
     images = np.empty((len(paths), *size, 3), np.uint8)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        decoded = pool.map(lambda path: load_image(path, size=size), paths)
+        decoded = pool.map(lambda path: read_resized(path, size), paths)
         for index, image in enumerate(progress(decoded) if progress else decoded):
             images[index] = image
     return images
@@ -97,7 +93,7 @@ def batches(
     """
     import tensorflow as tf
 
-    columns: tuple = (np.asarray([str(path) for path in paths], dtype=str),)
+    columns: tuple = (np.asarray([os.fsencode(path) for path in paths]),)
     if labels_index is not None:
         columns += (np.asarray(labels_index, dtype=np.int32),)
     dataset = tf.data.Dataset.from_tensor_slices(columns)
@@ -107,7 +103,7 @@ def batches(
     def read(path: tf.Tensor, *label: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Pillow rather than TensorFlow's decoder: training and prediction then share one decoder.
         image = tf.numpy_function(
-            lambda name: load_image(name.decode(), size=size), [path], tf.uint8, stateful=False
+            lambda name: read_resized(os.fsdecode(name), size), [path], tf.uint8, stateful=False
         )
         return (tf.ensure_shape(image, (*size, 3)), *label)
 

@@ -1,12 +1,13 @@
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.images.reading import ImageError, read_image, resize, thumbnails
+from hv_utils.images.reading import ImageError, read_image, read_resized, resize, thumbnails
 
 
 @pytest.fixture
@@ -41,10 +42,26 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
     np.testing.assert_allclose(read[:, :, 1], deep / 257, atol=0.51)
 
 
-def test_twelve_bits_in_sixteen_are_not_taken_for_black(tmp_path):
-    Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ImageError, match="uses 12 of the 16 bits"):
-        read_image(tmp_path / "deep.png")
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_few_bits_in_sixteen_are_not_taken_for_black(tmp_path, bits, channels, suffix):
+    deep = np.full((20, 24, channels), 2**bits - 1, np.uint16)
+    deep[:, :, 3:] = 65_535  # opaque
+    cv2.imwrite(str(tmp_path / f"deep.{suffix}"), deep)
+    with pytest.raises(ImageError, match=f"uses {bits} of the 16 bits"):
+        read_image(tmp_path / f"deep.{suffix}")
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
+def test_sixteen_bits_of_colour_are_scaled(tmp_path, name):
+    deep = np.linspace(0, 65_535, 24 * 32 * 3).reshape(24, 32, 3).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / name), deep[:, :, ::-1])
+    np.testing.assert_allclose(read_image(tmp_path / name), deep / 257, atol=1)
+
+
+def test_a_black_image_of_eight_bits_may_be_black(tmp_path):
+    assert read_image(save(tmp_path, Image.new("RGB", (20, 20)))).max() == 0
 
 
 def test_transparency_lies_over_white(tmp_path):
@@ -62,6 +79,46 @@ def test_transparent_palette_lies_over_white(tmp_path):
     read = read_image(save(tmp_path, image, "palette.gif", transparency=0))
     assert (read[:10] == (200, 100, 50)).all()
     assert (read[10:] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_alpha_that_hides_all_is_none(tmp_path, picture, mode, alpha):
+    image = Image.fromarray(picture).convert(mode)
+    image.putalpha(alpha)
+    expected = np.asarray(Image.fromarray(picture).convert(mode[:-1]).convert("RGB"))
+    np.testing.assert_array_equal(read_image(save(tmp_path, image)), expected)
+
+
+def test_alpha_that_hides_nothing_but_itself_is_white(tmp_path):
+    assert (read_image(save(tmp_path, Image.new("RGBA", (20, 20), (9, 9, 9, 0)))) == 255).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_largest_page_of_a_tiff_is_read(tmp_path, picture, order):
+    pages = [Image.fromarray(picture), Image.new("RGB", (16, 12), "red")]
+    first, second = (pages[number] for number in order)
+    path = save(tmp_path, first, "pages.tif", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(read_image(path), picture)
+
+
+def test_of_equal_pages_and_frames_the_first_is_read(tmp_path, picture):
+    more = {"save_all": True, "append_images": [Image.new("RGB", (32, 24))]}
+    path = save(tmp_path, Image.fromarray(picture), "pages.tif", **more)
+    np.testing.assert_array_equal(read_image(path), picture)
+    path = save(tmp_path, Image.new("RGB", (32, 24), "red"), "moving.gif", **more)
+    assert (read_image(path) == (255, 0, 0)).all()
+
+
+def test_a_damaged_second_page_does_not_cost_the_first(tmp_path, picture):
+    path = save(tmp_path, Image.fromarray(picture), "one.tif")
+    content = bytearray(path.read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[start : start + 2], "little")
+    following = start + 2 + 12 * entries  # where the next page would begin
+    content[following : following + 4] = (len(content) + 999).to_bytes(4, "little")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path), picture)
 
 
 def test_cmyk_becomes_rgb(tmp_path):
@@ -136,6 +193,39 @@ def test_shrinking_does_not_alias():
 
 def test_resize_to_the_same_size_changes_nothing(picture):
     np.testing.assert_array_equal(resize(picture, (24, 32)), picture)
+
+
+def photo(tmp_path, size, name="photo.jpg", **options):
+    """Write a JPEG with patterns of every scale, noise included."""
+    rng = np.random.default_rng(1)
+    pixels = np.zeros((size[1], size[0], 3))
+    for side in (2, 8, 32, 128):
+        coarse = rng.uniform(0, 255, (size[1] // side + 1, size[0] // side + 1, 3))
+        pixels += coarse.repeat(side, axis=0).repeat(side, axis=1)[: size[1], : size[0]] / 4
+    return save(tmp_path, Image.fromarray(pixels.astype(np.uint8)), name, quality=90, **options)
+
+
+def test_a_large_jpeg_is_shrunk_on_the_way_and_nobody_sees_it(tmp_path):
+    path = photo(tmp_path, (1600, 1200))
+    assert read_image(path, at_least=(120, 160)).shape == (600, 800, 3)
+    exact = resize(read_image(path), (120, 160)).astype(int)
+    assert np.abs(read_resized(path, (120, 160)) - exact).mean() < 1
+
+
+def test_a_turned_jpeg_is_shrunk_as_well(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = photo(tmp_path, (1600, 1200), exif=exif)
+    exact = resize(read_image(path), (160, 120)).astype(int)
+    assert np.abs(read_resized(path, (160, 120)) - exact).mean() < 1
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_an_image_of_the_usual_size_is_read_to_the_last_bit(tmp_path, name):
+    path = photo(tmp_path, (640, 480), name)
+    np.testing.assert_array_equal(
+        read_resized(path, (240, 320)), resize(read_image(path), (240, 320))
+    )
 
 
 def test_thumbnails(tmp_path, picture):
