@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from hv_utils import __version__
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import DISK_FULL
 
-INTERRUPTED = 130
+STOPPED_BY = 128  # plus the signal's number, as shells have it
+REFUSED = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Group(click.Group):
@@ -101,10 +106,15 @@ def _list_parameters() -> None:
 @click.option("--force", is_flag=True, help="Build even where nothing has changed.")
 def book(name, force) -> None:
     """Build the book from a finished run; prints the path of its first page."""
-    from hv_utils.chain import pipeline, steps
+    from hv_utils.chain import steps
+    from hv_utils.chain.book import build
+    from hv_utils.ground.locks import locked
+    from hv_utils.ground.runs import Run
 
     steps.need_notebooks()
-    click.echo(pipeline.build_book(_run_folder(name), force=force, echo=click.echo))
+    finished = Run.open(_run_folder(name))
+    with locked(finished.folder):
+        click.echo(build(finished, force=force, echo=click.echo))
 
 
 @hv.command()
@@ -187,7 +197,19 @@ def sources(archive, out, overlaps, workers) -> None:
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and a non-zero status."""
+    """Run the command; a user's mistake or a stop is one line and a non-zero status."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")  # a log file or a console may know few letters
+    received = [signal.SIGINT]
+
+    def stop(number: int, frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP, and nohup keeps it away
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         sys.exit(hv.main(prog_name="hv", standalone_mode=False) or 0)
     except HematoVisionError as error:
@@ -195,11 +217,22 @@ def main() -> None:
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
         resumes = "; the same command resumes" if "run" in sys.argv[1:2] else ""
-        click.echo(f"hv: stopped{resumes}", err=True)
-        sys.exit(INTERRUPTED)
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(f"hv: stopped{resumes}", err=True)
+        sys.exit(STOPPED_BY + received[-1])
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        click.echo(
+            f"hv: expected room and permission to write, but {error.filename or 'the disk'} "
+            f"refuses it ({error.strerror}): make room or mend the permissions; what was finished "
+            "is kept, and the same command goes on",
+            err=True,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

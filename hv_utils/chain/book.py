@@ -15,46 +15,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from hv_utils.chain.book_stage import files_below, notebook_names, stage, toc_files
+from hv_utils.chain.book_stage import files_below, stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import write_text
+from hv_utils.ground.files import renewed_json, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
-__all__ = ["OUTPUT", "build", "fingerprint", "inputs", "main", "stage"]
+__all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]
 
 OUTPUT = PROJECT_ROOT / "_build"
 SHOWN_WARNINGS = 8
 ENGINE = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "latex2mathml")
-
-
-def inputs(run: Run, *, project: Path = PROJECT_ROOT) -> list[Path]:
-    """Return every file that the book of a run is made from.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run.
-    project : Path
-        Folder that holds the sources of the book.
-
-    Returns
-    -------
-    list of Path
-        Settings, pages, executed notebooks, figures, and the package, whose docstrings are shown.
-    """
-    names = notebook_names(project / "_toc.yml")
-    return [
-        project / "_config.yml",
-        project / "_toc.yml",
-        *files_below(project / "book"),
-        *(run.path(f"notebooks/{name}.ipynb") for name in names),
-        *files_below(run.path("figures")),
-        *sorted((project / "hv_utils").rglob("*.py")),
-    ]
 
 
 def build(
@@ -63,8 +37,9 @@ def build(
     output: Path | str = "_build",
     force: bool = False,
     project: Path = PROJECT_ROOT,
+    echo: Callable[[str], None] = print,
 ) -> Path:
-    """Build the book from a finished run.
+    """Build the book from a finished run, unless nothing that it is made of has changed.
 
     Parameters
     ----------
@@ -77,6 +52,8 @@ def build(
         Build every page afresh, whether anything has changed or not.
     project : Path
         Folder that holds the sources of the book.
+    echo : callable
+        Takes the line of a book that is up to date.
 
     Returns
     -------
@@ -97,8 +74,9 @@ def build(
     with FileLock(output / ".lock"):
         folder = stage(run, output / "stage", project=project)
         now = fingerprint(folder, project)
-        before = json.loads(stamp.read_text("utf-8")) if stamp.exists() else {}
+        before = renewed_json(stamp)
         if now == before and (html / "index.html").exists() and not force:
+            echo("the book: up to date")
             return html / "index.html"
         if force or now["engine"] != before.get("engine"):
             shutil.rmtree(work, ignore_errors=True)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from hv_utils.chain.parameters import PATHS
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import renewed_json
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
+# Where a figure stands on a page: as the picture of a card, which its text follows, or by itself.
+SHAPES = (
+    r"(?m)^:img-top: figures/{}\n(?:.*img-.*\n)*(?P<options>(?::.*\n)*\n?)",
+    r"(?P<options>)!\[[^\]]*\]\(figures/{}\)",
+)
+LACKING = (
+    "*No picture here: `{maker}` draws {figure}, and the images of this run lack what it is drawn "
+    "from.*\n\n"
+)
 SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
@@ -45,7 +55,7 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
     ------
     HematoVisionError
         Where a notebook of the table of contents has not been run or has failed, or where a page
-        shows a figure that the run did not make.
+        shows a figure that no notebook makes.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     files = {name: (project / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
@@ -59,7 +69,9 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
         files[f"notebooks/{name}.ipynb"] = text.encode()
     for path in files_below(run.path("figures")):
         files[f"book/figures/{path.name}"] = path.read_bytes()
-    _check_figures(files, run)
+    for page in [name for name in files if name.startswith("book/") and name.endswith(".md")]:
+        text = _with_figures(page, files[page].decode(), files=files, run=run, project=project)
+        files[page] = text.encode()
     for name, text in api_pages(project / "hv_utils").items():
         files[f"book/api/{name}"] = text.encode()
     _sync(files, Path(out))
@@ -147,22 +159,66 @@ def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
             f"{'an error' if failed else 'cells that were not run'}: "
             "mend the cause and run `hv run` again, which resumes there"
         )
+    made = notebook["metadata"].get("papermill", {})
     for part in (notebook, *notebook["cells"]):
         part["metadata"].pop("papermill", None)  # time stamps and absolute paths
         part["metadata"].pop("execution", None)
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
-    return text.replace(str(run.folder), f"runs/{run.name}").replace(f"{project}{os.sep}", "")
+    for place, shown in _places(made, run, project):
+        # as it is, as Python writes it in a string, and as some programs do on Windows
+        for form in (place.replace("\\", "\\\\"), place, place.replace("\\", "/")):
+            text = text.replace(json.dumps(form, ensure_ascii=False)[1:-1], shown)
+    return text
 
 
-def _check_figures(files: Mapping[str, bytes], run: Run) -> None:
-    for page, content in files.items():
-        if page.startswith("book/") and page.endswith(".md"):
-            for figure in FIGURE.findall(content.decode("utf-8")):
-                if f"book/figures/{figure}" not in files:
-                    raise HematoVisionError(
-                        f"expected figures/{figure} in {run.folder}, which {page} shows, but the "
-                        "run made none: run the chain again with `hv run`, or mend the page"
-                    )
+def _places(made: Mapping[str, Any], run: Run, project: Path) -> list[tuple[str, str]]:
+    """Return the paths of this machine and of the one that executed a notebook, the longest first.
+
+    Parameters
+    ----------
+    made : mapping
+        What papermill wrote into the notebook.
+
+    Returns
+    -------
+    list of (str, str)
+        A path, and what the book shows in its place.
+    """
+    values = renewed_json(run.path("params.json")).get("parameters", {})
+    places = [(run.folder, f"runs/{run.name}"), (project, "")]
+    places += [(_pure(made.get("output_path")).parent.parent, f"runs/{run.name}")]
+    places += [(_pure(made.get("input_path")).parent.parent, "")]
+    places += [(path, path.name) for path in (_pure(values.get(name)) for name in PATHS)]
+    known = {
+        str(path) if shown else str(path / "x")[:-1]: shown  # nothing is left of "<project>/"
+        for path, shown in places
+        if path.is_absolute() and len(path.parts) > 2  # "/" and "/data" would be found in words
+    }
+    return sorted(known.items(), key=lambda item: -len(item[0]))
+
+
+def _pure(path: str | None) -> PurePath:
+    return PureWindowsPath(path) if "\\" in (path or "") else PurePosixPath(path or "")
+
+
+def _with_figures(
+    page: str, text: str, *, files: Mapping[str, bytes], run: Run, project: Path
+) -> str:
+    """Return a page that shows no figure that the run has not, and says so where it would be."""
+    for figure in sorted(set(FIGURE.findall(text))):
+        if f"book/figures/{figure}" in files:
+            continue
+        sources = sorted((project / "notebooks").glob("*.ipynb"))
+        maker = next((n.stem for n in sources if figure in n.read_text(encoding="utf-8")), None)
+        instead = LACKING.format(figure=figure, maker=maker)
+        for shape in SHAPES:
+            text = re.sub(shape.format(re.escape(figure)), rf"\g<options>{instead}", text)
+        if maker is None or f"figures/{figure}" in text:
+            raise HematoVisionError(
+                f"expected figures/{figure} in {run.folder}, which {page} shows, but the run made "
+                "none: run the chain again with `hv run`, or mend the page"
+            )
+    return text
 
 
 def api_pages(package: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,9 +49,26 @@ def read_profile(name: str) -> dict[str, Any]:
     return absolute_paths(values, PROJECT_ROOT)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with numbers as everyone writes them: 1e-3 is one, 010 is ten, 1:30 is none."""
+
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (PyYAML's own name)
+
+
+for _tag, _pattern, _first in (
+    ("null", "~|null|", ["~", "n", ""]),
+    ("bool", "(?i:true|false|yes|no|on|off)", "tTfFyYnNoO"),
+    ("int", "[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf", "-+.0123456789"),
+):
+    _name = f"tag:yaml.org,2002:{_tag}"
+    _Loader.add_implicit_resolver(_name, re.compile(f"(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         reason = " ".join(str(getattr(error, "problem", "") or error).split())
         raise HematoVisionError(
@@ -93,24 +112,23 @@ def declared(notebook: Path) -> dict[str, dict[str, str]]:
 
 
 def from_command_line(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Read `-p key value` pairs: values are YAML scalars or lists, so 3 is a number.
+    """Read `-p key value` pairs, each value as it is written: `validate` knows of what type it is.
 
-    Paths are taken as they are written, and are relative to where the command is given.
+    Paths are relative to where the command is given.
     """
-    values = {
-        name: value if name in PATHS or not value else _yaml(value, f"-p {name} {value}")
-        for name, value in pairs
-    }
-    return absolute_paths(values, Path.cwd())
+    return absolute_paths(dict(pairs), Path.cwd())
 
 
-def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+def validate(
+    profile: Mapping[str, Any], overrides: Mapping[str, Any], notebooks: Iterable[Path]
+) -> dict[Path, dict[str, Any]]:
     """Give each notebook the values it declares, and refuse everything else.
 
     Parameters
     ----------
-    values : mapping
-        Parameter name to value.
+    profile, overrides : mapping
+        Parameter name to value; the second replaces the first. What is text is read as the type
+        that is declared.
     notebooks : iterable of Path
         The notebooks of the chain.
 
@@ -122,8 +140,10 @@ def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path,
     Raises
     ------
     HematoVisionError
-        For a name that no notebook declares, or a value of another type.
+        For a name that no notebook declares, a value of another type, or one that would have no
+        effect.
     """
+    values = {**profile, **overrides}
     declarations = {notebook: declared(notebook) for notebook in notebooks}
     known = {name for names in declarations.values() for name in names} - {CHAIN_PARAMETER}
     for name in values:
@@ -132,6 +152,8 @@ def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path,
                 f"expected a parameter that some notebook declares, but none declares {name!r}: "
                 f"the parameters are {', '.join(sorted(known))}"
             )
+    given = overrides if "source" in overrides else values
+    _refuse_without_effect(given, values.get("source"), declarations.values())
     return {
         notebook: {
             name: _cast(name, values[name], declaration["inferred_type_name"])
@@ -142,8 +164,33 @@ def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path,
     }
 
 
+def _refuse_without_effect(
+    given: Mapping[str, Any], source: str | None, declarations: Iterable[Mapping[str, dict]]
+) -> None:
+    """Refuse what another source of images takes: the help of a parameter begins with its sources.
+
+    Such as `# kaggle: a zip or unpacked folder`.
+    """
+    from hv_utils.data.sources import SOURCES
+
+    declared_by_name = {name: facts for names in declarations for name, facts in names.items()}
+    if "source" not in declared_by_name:
+        return
+    source = source or ast.literal_eval(declared_by_name["source"]["default"])
+    for name, value in given.items():
+        before = declared_by_name[name]["help"].partition(":")[0].split(", ")
+        if value != "" and set(before) <= set(SOURCES) and source not in before:
+            raise HematoVisionError(
+                f"expected source to be {' or '.join(before)} where {name} is given, but it is "
+                f"{source}, which would never look at {value}: add -p source {before[0]} or a "
+                f"profile with it, or leave {name} out"
+            )
+
+
 def _cast(name: str, value: Any, type_name: str) -> Any:
     kind = TYPES.get(type_name)
+    if kind not in (str, None) and isinstance(value, str):
+        value = _yaml(value, f"-p {name} {value}")
     if kind is float and type(value) is int:
         return float(value)
     if kind is str and type(value) in (int, float):

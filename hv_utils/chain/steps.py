@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.runs import PROJECT_ROOT, REFERENCE_RESULTS
+from hv_utils.ground.runs import PROJECT_ROOT
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -37,6 +40,17 @@ class Step:
         return NOTEBOOKS / f"{self.name}.ipynb"
 
 
+# A word in a notebook's code or parameters, and what is read where it stands. Of weights the small
+# file will do that holds the checksum of the large one.
+BESIDE = (
+    ("sources.load(", "results/kaggle-sources.csv"),
+    ("read_overlaps(", "results/kaggle-overlaps.csv"),
+    ("reference_results(", "results/*/*.json"),
+    ("published.", "results/*.json"),
+    ("published.", "results/*/*.csv"),
+    ('"lite0"', "hv_utils/shipped/lite0.json"),
+    ('"auto"', "hv_utils/shipped/lite0.json"),
+)
 MODEL = ("model.keras", "model.keras.json")
 STEPS = (
     Step("01_data", (), ("images.csv", "photos.csv")),
@@ -124,43 +138,58 @@ def used_modules(notebook: Path) -> list[Path]:
     list of Path
         Sorted.
     """
-    import nbformat
-
-    cells = nbformat.read(notebook, as_version=4).cells
-    lines = "\n".join(cell.source for cell in cells if cell.cell_type == "code").splitlines()
-    code = "\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in lines)
     found: set[Path] = set()
-    waiting = _imported(ast.parse(code))
+    waiting = set(_imported(_code(notebook)))
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting |= _imported(ast.parse(path.read_text(encoding="utf-8")))
+            waiting |= _imported(path.read_text(encoding="utf-8"))
     return sorted(found)
 
 
-def _imported(tree: ast.AST) -> set[Path]:
+def _code(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    lines = "\n".join(
+        "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"
+    ).splitlines()
+    return "\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in lines)
+
+
+@cache  # by the text itself, as most modules are used by most notebooks
+def _imported(code: str) -> frozenset[Path]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     own = (name.split(".")[1:] for name in names if name.startswith(f"{PACKAGE.name}."))
     modules = (PACKAGE.joinpath(*parts).with_suffix(".py") for parts in own)
-    return {path for path in modules if path.exists()}
+    return frozenset(path for path in modules if path.exists())
 
 
-def published_inputs(notebook: Path) -> list[Path]:
-    """Return the files of `results/` that a notebook reads: recorded runs, the source map."""
-    from hv_utils.data.source_map import SOURCE_MAP
+def files_beside(notebook: Path, values: Mapping[str, Any]) -> list[Path]:
+    """Return the files that a notebook reads beside modules and run folder.
 
-    code = notebook.read_text(encoding="utf-8")
-    found = sorted(REFERENCE_RESULTS.glob("*/*.json")) if "reference_results" in code else []
-    if PACKAGE / "studies" / "published.py" in used_modules(notebook):
-        names = ("*.json", "*/predictions.csv")
-        return sorted(path for name in names for path in REFERENCE_RESULTS.glob(name))
-    reads_map = (
-        PACKAGE / "data" / "source_map.py" in used_modules(notebook) and "sources.load(" in code
-    )
-    return [*found, SOURCE_MAP] if reads_map and SOURCE_MAP.exists() else found
+    Parameters
+    ----------
+    notebook : Path
+        An .ipynb file: its code tells which published results and shipped weights it reads.
+    values : mapping
+        Its parameters: they name start weights and a source map.
+
+    Returns
+    -------
+    list of Path
+        Sorted, each once.
+    """
+    from hv_utils.network.learnt import start_files
+
+    text = _code(notebook) + json.dumps([*values.values()])
+    patterns = {pattern for word, pattern in BESIDE if word in text}
+    found = {path for pattern in patterns for path in PROJECT_ROOT.glob(pattern)}
+    for name in ("weights", "probe_weights"):
+        found.update(start_files(values.get(name) or ""))
+    found.add(Path(values.get("source_map") or ""))
+    return sorted(path for path in found if path.is_file())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +17,8 @@ from typing import Any
 
 from hv_utils.ground.errors import HematoVisionError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PART = re.compile(r"\.(\d+)\.part(\.\w+)?$")  # with the number of the process that writes it
 # What systems, network drives and programs put beside people's files; compared in lower case.
 SYSTEM_NAMES = frozenset(
     {
@@ -45,7 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     HematoVisionError
-        Where the file cannot be written.
+        Where the file cannot be written; whatever else goes wrong in the block passes as it is.
     """
     path = Path(path)
     if os.path.exists(path) and not (path.is_file() or path.is_dir()):
@@ -59,6 +65,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
+        at_fault = isinstance(error.filename, str) and Path(error.filename)
+        if error.errno not in DISK_FULL and at_fault not in (temporary, path, *path.parents):
+            raise
         raise HematoVisionError(
             f"expected a place that can be written, but {path} cannot be "
             f"({error.strerror or error}): choose another, make room or mend the permissions"
@@ -66,6 +75,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes had begun to write below `folder`: files and folders `.part`."""
+    import psutil
+
+    for path in list(folder.rglob("*.part*")):
+        match = PART.search(path.name)
+        if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -78,6 +99,25 @@ def write_text(path: Path, text: str) -> Path:
 def dump_json(value: Any) -> str:
     """Return `value` as indented JSON; NumPy numbers and arrays become plain ones."""
     return json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n"
+
+
+def renewed_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file that the project keeps; an empty one where there is none.
+
+    A file that is empty, cut or no mapping is put aside with one line, so that it is written anew.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:  # no JSON, or not even text
+        value = None
+    if isinstance(value, dict):
+        return value
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    print(f"{path} was damaged and is begun anew; it is now {aside.name}", file=sys.stderr)
+    return {}
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import atomic_path, dump_json, write_text
+from hv_utils.ground.files import atomic_path, dump_json, renewed_json, write_text
+from hv_utils.ground.locks import hold_in_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,8 @@ class Run:
     def open(cls, run_dir: str | Path) -> Run:
         """Open the run folder `run_dir`, made where missing.
 
+        A notebook holds it from then on, until its kernel ends.
+
         Parameters
         ----------
         run_dir : str or Path
@@ -67,19 +70,23 @@ class Run:
         Raises
         ------
         HematoVisionError
-            Where the folder can be neither found nor made.
+            Where the folder can be neither found nor made; in a notebook run by hand, where a chain
+            is at work in it.
         """
         folder = Path(run_dir).expanduser()
         if not folder.is_absolute():
             folder = PROJECT_ROOT / folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
             raise HematoVisionError(
                 f"expected a run folder that can be written, but {folder} cannot be made "
-                f"({error.strerror}): choose another run name or mend the permissions"
+                f"({error.strerror}): choose another run, such as --run /elsewhere/{folder.name}, "
+                "or mend the permissions"
             ) from error
-        return cls(folder.resolve())
+        run = cls(folder.resolve())
+        hold_in_notebook(run.folder)
+        return run
 
     @property
     def name(self) -> str:
@@ -146,18 +153,20 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """What is recorded of the run so far; empty before anything is."""
-        path = self.path("manifest.json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return renewed_json(self.path("manifest.json"))
 
     def record(self, **entries: Any) -> dict[str, Any]:
         """Merge `entries` into manifest.json; a mapping is merged into the one already there."""
-        manifest = self.manifest
-        for key, value in entries.items():
-            if isinstance(value, Mapping) and isinstance(manifest.get(key), dict):
-                manifest[key] = {**manifest[key], **value}
-            else:
-                manifest[key] = value
-        self.write_json("manifest.json", manifest)
+        from filelock import FileLock
+
+        with FileLock(self.path(".manifest.lock")):  # the chain and its kernels write it
+            manifest = self.manifest
+            for key, value in entries.items():
+                if isinstance(value, Mapping) and isinstance(manifest.get(key), dict):
+                    manifest[key] = {**manifest[key], **value}
+                else:
+                    manifest[key] = value
+            self.write_json("manifest.json", manifest)
         return manifest
 
 

@@ -257,6 +257,40 @@ class TestStage:
         assert "run_dir = 'runs/one'; x = 'data/a.png'" in text
         assert str(project) not in text
 
+    @pytest.mark.parametrize(
+        ("there", "given"),
+        [
+            ("/home/ann/blood", "/home/ann/cells"),
+            ("C:\\Users\\ann\\blood", "C:\\Users\\ann\\cells"),
+        ],
+    )
+    def test_nor_do_those_of_the_machine_that_made_the_run(self, project, there, given):
+        run = make_run(project / "runs" / "one", project)
+        run.write_json("params.json", {"profile": "demo", "parameters": {"folder": given}})
+        path = run.path("notebooks/01_data.ipynb")
+        notebook = json.loads(path.read_text())
+        sep = "\\" if "\\" in there else "/"
+        made = {
+            "input": f"notebooks{sep}01_data.ipynb",
+            "output": f"runs{sep}two{sep}notebooks{sep}a",
+        }
+        notebook["metadata"]["papermill"] = {
+            f"{name}_path": f"{there}{sep}{below}" for name, below in made.items()
+        }
+        shown = [
+            f"{there}{sep}runs{sep}two{sep}images.csv",
+            f"{there}{sep}hv_utils",
+            f"{given}{sep}a",
+        ]
+        notebook["cells"][-1]["source"] = f"{shown!r} " + "; ".join(shown)
+        path.write_text(json.dumps(notebook))
+        text = clean_notebook(run, "01_data", project=project)
+        assert "ann" not in text
+        assert (
+            f"runs/one{sep}images.csv; hv_utils; cells{sep}a"
+            in json.loads(text)["cells"][-1]["source"]
+        )
+
     def test_links_to_solutions_that_are_left_out_are_left_out_too(self, project, tmp_path):
         run = make_run(project / "runs" / "one", project)
         path = run.path("notebooks/01_data.ipynb")
@@ -294,11 +328,27 @@ class TestStage:
             stage(run, tmp_path / "stage", project=project)
         assert "\n" not in str(error.value)
 
-    def test_a_figure_that_the_run_did_not_make_is_named(self, project, tmp_path):
+    def test_a_figure_that_no_notebook_makes_is_named(self, project, tmp_path):
         run = make_run(project / "runs" / "one", project)
         run.path("figures/cells.png").unlink()
         with pytest.raises(HematoVisionError, match=r"cells\.png.*book/index\.md"):
             stage(run, tmp_path / "stage", project=project)
+
+    def test_a_figure_that_these_images_do_not_allow_is_told_of(self, project, tmp_path):
+        (project / "notebooks").mkdir()
+        (project / "notebooks/01_data.ipynb").write_text('run.write_figure("cells.png", figure)')
+        index = project / "book/index.md"
+        card = ":::{grid-item-card} A\n:img-top: figures/cells.png\n"
+        card += ":img-alt: Cells.\n:link: b\n\nB.\n:::"
+        index.write_text(f"{index.read_text()}\n{card}\n")
+        run = Run.open(project / "runs" / "one")
+        executed(project / "none.ipynb", set(), run.path("notebooks/01_data.ipynb"))
+        text = (stage(run, tmp_path / "stage", project=project) / "book/index.md").read_text()
+        told = "*No picture here: `01_data` draws cells.png"
+        assert text.count(told) == 2
+        assert "figures/" not in text
+        assert "img-" not in text
+        assert f":link: b\n\n{told}" in text
 
 
 def test_every_public_module_is_on_the_api_page_of_its_room():
@@ -405,12 +455,22 @@ class TestBuild:
         assert "mathjax" not in scripts
         assert "require" not in scripts
 
-    def test_a_second_build_with_nothing_changed_takes_no_time(self, built):
+    def test_a_second_build_with_nothing_changed_takes_no_time(self, built, capsys):
         project, page, run = built
         stamp, started = page.stat().st_mtime_ns, time.perf_counter()
         assert book.build(run, project=project) == page
         assert time.perf_counter() - started < 5
         assert page.stat().st_mtime_ns == stamp
+        assert "the book: up to date" in capsys.readouterr().out
+
+    def test_a_damaged_stamp_is_renewed_with_one_line(self, built, capsys):
+        project, page, run = built
+        stamp = page.parents[1] / "work/stamp.json"
+        before = stamp.read_text()
+        stamp.write_text(before[:20])
+        assert book.build(run, project=project) == page
+        assert capsys.readouterr().err.count("stamp.json was damaged") == 1
+        assert stamp.read_text() == before
 
     def test_new_results_reach_the_prose_and_a_fault_leaves_the_book_in_place(self, built):
         project, page, run = built

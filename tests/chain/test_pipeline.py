@@ -1,11 +1,14 @@
 """The chain, on two small notebooks: what runs again, what is skipped, what stops it."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -13,6 +16,7 @@ from hv_utils import cli
 from hv_utils.chain import parameters, steps
 from hv_utils.chain.pipeline import listed, run_chain
 from hv_utils.chain.steps import Step
+from hv_utils.ground import locks
 from hv_utils.ground.errors import HematoVisionError
 
 PARAMETERS = 'run_dir: str = "runs/x"  # the folder\nsize: int = 1  # how many\n'
@@ -28,6 +32,7 @@ run = Run.open(run_dir)
 first = run.read_json("first.json")
 run.write_json("second.json", {"rate": rate, **first})
 """
+SECOND_PARAMETERS = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
 STEPS = (
     Step("01_first", (), ("first.json",)),
     Step("02_second", ("first.json",), ("second.json",)),
@@ -40,8 +45,7 @@ def chain(tmp_path, monkeypatch, write_notebook):
     monkeypatch.setattr(steps, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(parameters, "PROFILES", tmp_path / "profiles")
     write_notebook(tmp_path / "notebooks/01_first.ipynb", PARAMETERS, FIRST)
-    second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
-    write_notebook(tmp_path / "notebooks/02_second.ipynb", second, SECOND)
+    write_notebook(tmp_path / "notebooks/02_second.ipynb", SECOND_PARAMETERS, SECOND)
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/small.yaml").write_text("size: 2\n")
     lines = []
@@ -87,11 +91,10 @@ def test_until_step_leaves_out_what_follows_but_knows_its_parameters(chain):
         chain(until_step="first", overrides={"rate": 0.2}, force=True)
 
 
-def test_an_interrupted_chain_stops_at_once_and_resumes(chain, write_notebook, tmp_path):
-    started = tmp_path / "started"
-    slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
-    second = 'run_dir: str = "runs/x"  # the folder\nrate: float = 0.5  # share\n'
-    write_notebook(chain.notebooks / "02_second.ipynb", second, slow)
+@pytest.fixture
+def as_command(chain, tmp_path):
+    """Return the command line that runs the two notebooks as `hv run` would."""
+    (tmp_path / "small.yaml").write_text("size: 2\n")
     # What starts the tests in the background may have told them to ignore the signal.
     code = f"""
 import signal
@@ -102,23 +105,138 @@ from hv_utils.chain import parameters, pipeline, steps
 from hv_utils.chain.steps import Step
 steps.NOTEBOOKS, parameters.PROFILES = Path({str(chain.notebooks)!r}), Path({str(tmp_path)!r})
 run_chain, two = pipeline.run_chain, {STEPS!r}
-pipeline.run_chain = lambda *a, **k: run_chain(
-    *a, **{{**k, "run_dir": {str(chain.folder)!r}, "steps": two}})
+pipeline.run_chain = lambda *a, **k: run_chain(*a, **{{**k, "steps": two}})
 cli.main()
 """
-    (tmp_path / "small.yaml").write_text("size: 2\n")
-    command = [sys.executable, "-c", code, "run", "--profile", "small"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not started.exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "hv: stopped; the same command resumes" in errors
-    assert "Traceback" not in errors
-    write_notebook(chain.notebooks / "02_second.ipynb", second, SECOND)
+    return [sys.executable, "-c", code, "run", "--profile", "small", "--run", str(chain.folder)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_stopped_chain_ends_at_once_and_resumes(chain, as_command, write_notebook, tmp_path):
+    started = tmp_path / "started"
+    slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
+    write_notebook(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, slow)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        started.unlink(missing_ok=True)
+        with subprocess.Popen(as_command, stdout=-1, stderr=-1, text=True) as process:
+            while not started.exists():
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.05)
+            kernels = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=30)
+        if number == signal.SIGKILL:
+            assert process.returncode == -number
+        else:
+            assert process.returncode == 128 + number
+            assert "hv: stopped; the same command resumes" in errors
+        assert "Traceback" not in errors
+        assert ("01_first: up to date" in output) == (number != signal.SIGINT)
+        assert kernels
+        assert not psutil.wait_procs(kernels, timeout=10)[1], "the kernels end with their chain"
+    write_notebook(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, SECOND)
     assert chain() == ["01_first"], "the lock is free and the first step is kept"
+
+
+def test_a_step_that_was_stopped_halfway_is_not_taken_for_finished(chain, write_notebook):
+    chain()
+    notebook = chain.notebooks / "01_first.ipynb"
+    before = notebook.read_text()
+    half = FIRST.replace('{"size": size}', '{"size": "half"}') + "1 / 0"
+    write_notebook(notebook, PARAMETERS, half)
+    with pytest.raises(HematoVisionError, match="ZeroDivisionError"):
+        chain()
+    notebook.write_text(before)
+    assert chain() == ["02_second"]
+    assert json.loads((chain.folder / "first.json").read_text()) == {"size": 2}
+
+
+def test_each_step_tells_what_made_it_and_what_is_up_to_date_is_left_alone(chain, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/hv", "run", "one"])
+    chain()
+    names = ("manifest.json", "params.json", "notebooks/01_first.ipynb")
+    before = {name: (chain.folder / name).stat() for name in names}
+    monkeypatch.setattr(sys, "argv", ["/bin/hv", "run", "two"])
+    assert chain() == ["01_first", "02_second"]
+    after = {name: (chain.folder / name).stat() for name in names}
+    assert {n: (s.st_ino, s.st_mtime_ns) for n, s in after.items()} == {
+        n: (s.st_ino, s.st_mtime_ns) for n, s in before.items()
+    }
+    chain(from_step="second")
+    made = json.loads((chain.folder / "manifest.json").read_text())["steps"]
+    assert [made[step.name]["command"] for step in STEPS] == ["hv run one", "hv run two"]
+    for step in STEPS:
+        assert made[step.name]["packages"]["papermill"]
+        assert "git_commit" in made[step.name]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"steps": {"01', b"[]", b"\xff\xfe"])
+def test_damaged_records_are_renewed_with_one_line(chain, capfd, content):
+    chain(until_step="first")
+    for name in ("manifest.json", "params.json"):
+        (chain.folder / name).write_bytes(content)
+    capfd.readouterr()
+    assert chain(until_step="first") == []
+    errors = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
+    assert [line.split("/")[-1].split()[0] for line in errors] == ["manifest.json", "params.json"]
+    assert chain(until_step="first") == ["01_first"]
+
+
+def test_leftovers_of_killed_processes_are_swept(chain):
+    chain(until_step="first")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1).stdout
+    leftovers = [chain.folder / f".metrics.{int(dead)}.part.json"]
+    leftovers.append(chain.folder / f".data.{int(dead)}.part")
+    leftovers[0].touch()
+    leftovers[1].mkdir()
+    (leftovers[1] / "a.png").touch()
+    another = chain.folder / f".metrics.{os.getppid()}.part.json"
+    another.touch()
+    chain(until_step="first")
+    assert [path.exists() for path in (*leftovers, another)] == [False, False, True]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_kernel_that_is_killed_is_one_line(chain, write_notebook):
+    killed = "1\n"
+    write_notebook(
+        *(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, killed),
+        "import os\nos.kill(os.getpid(), 9)",
+    )
+    with pytest.raises(HematoVisionError, match=r"kernel died in cell 5.*memory.*resumes") as error:
+        chain()
+    assert "\n" not in str(error.value)
+    write_notebook(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, SECOND)
+    assert chain() == ["01_first"]
+
+
+def test_the_kernel_is_this_python_whatever_is_called_python3(chain, monkeypatch, write_notebook):
+    other = chain.folder.parent / "jupyter/kernels/python3/kernel.json"
+    other.parent.mkdir(parents=True)
+    command = {"argv": ["false", "{connection_file}"], "display_name": "X", "language": "python"}
+    other.write_text(json.dumps(command))
+    monkeypatch.setenv("JUPYTER_PATH", str(other.parents[2]))
+    write_notebook(
+        *(chain.notebooks / "01_first.ipynb", PARAMETERS, FIRST),
+        f"import sys\nassert sys.executable == {sys.executable!r}",
+    )
+    assert chain(until_step="first") == []
+
+
+def test_a_full_disk_is_one_line_and_what_was_finished_stays(chain, monkeypatch):
+    chain(until_step="first")
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("papermill.execute_notebook", full)
+        with pytest.raises(
+            HematoVisionError, match=r"02_second.*No space left.*make room"
+        ) as error:
+            chain()
+    assert "\n" not in str(error.value)
+    assert chain() == ["01_first"]
 
 
 def test_failed_notebook_is_named_and_the_chain_resumes_there(chain, write_notebook):
@@ -176,10 +294,85 @@ def test_second_process_on_one_folder_is_refused(chain):
         chain()
 
 
-def test_command_line_values_are_typed():
-    pairs = [("a", "3"), ("b", "0.5"), ("c", "true"), ("d", "demo"), ("e", ""), ("f", "[1, 2]")]
-    expected = {"a": 3, "b": 0.5, "c": True, "d": "demo", "e": "", "f": [1, 2]}
-    assert parameters.from_command_line(pairs) == expected
+def test_a_notebook_by_hand_and_a_chain_keep_out_of_each_others_way(chain, monkeypatch):
+    monkeypatch.setattr(locks, "ENDING_S", 0.1)
+    chain(until_step="first")
+    by_hand = [sys.executable, "-m", "papermill", str(chain.notebooks / "01_first.ipynb")]
+    by_hand += [str(chain.folder / "by-hand.ipynb"), "-p", "run_dir", str(chain.folder)]
+    with FileLock(chain.folder / ".lock"):
+        refused = subprocess.run(by_hand, capture_output=True, text=True)
+    assert refused.returncode
+    assert "HematoVisionError: expected the run folder" in refused.stderr
+    assert not subprocess.run(by_hand, capture_output=True, text=True).returncode
+    with (
+        FileLock(chain.folder / ".notebook-1.lock"),
+        pytest.raises(HematoVisionError, match="notebook that is open"),
+    ):
+        chain()
+    assert chain(until_step="first") == ["01_first"], "the notebook's kernel has ended"
+
+
+DECLARED = """run_dir: str = "runs/x"  # the folder
+source: str = "demo"  # demo, kaggle or folder
+folder: str = ""  # folder: a folder with one sub-folder per class
+archive: str = ""  # kaggle: a zip
+copies: int = 3  # demo: copies of each class
+size: int = 1  # how many
+rate: float = 1.0  # of learning
+augment: bool = False  # whether
+shares: list = [0.5]  # some
+"""
+
+
+@pytest.fixture
+def validated(tmp_path, write_notebook):
+    """Return a function that gives a notebook's values for pairs on the command line."""
+    notebook = write_notebook(tmp_path / "a.ipynb", DECLARED)
+
+    def read(*pairs, profile=None):
+        overrides = parameters.from_command_line(pairs)
+        return parameters.validate(profile or {}, overrides, [notebook])[notebook]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *[("size", "3", 3), ("size", "010", 10), ("rate", "1", 1.0), ("rate", "1e-3", 0.001)],
+        *[("rate", "2.5E2", 250.0), ("augment", "true", True), ("augment", "no", False)],
+        *[("shares", "[0, 1e-1]", [0, 0.1]), ("source", "demo", "demo"), ("folder", "", "")],
+    ],
+)
+def test_command_line_values_are_of_the_declared_type(validated, name, text, value):
+    assert validated((name, text)) == {name: value}
+    if text != "010":
+        assert validated(profile={name: text}) == {name: value}, "as a profile's value, too"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("rate", "fast")], "rate to be of type float"),
+        ([("size", "1:30")], "size to be of type int"),
+        ([("shares", "[1, 2")], r"-p shares \[1, 2 holds none"),
+        ([("folder", "mine")], "source to be folder where folder is given, but it is demo"),
+        ([("source", "kaggle"), ("copies", "2")], "source to be demo where copies is given"),
+    ],
+)
+def test_wrong_values_and_values_without_effect_are_one_line(validated, pairs, message):
+    with pytest.raises(HematoVisionError, match=message) as error:
+        validated(*pairs)
+    assert "\n" not in str(error.value)
+
+
+def test_a_value_has_its_effect_where_the_source_is_its_own(validated):
+    assert validated(("source", "folder"), ("folder", "mine"))["source"] == "folder"
+    assert validated(("archive", "x"), profile={"source": "kaggle"})["archive"]
+    # What a profile sets for its own source is not held against another one.
+    assert validated(("source", "folder"), profile={"source": "demo", "copies": 2})["copies"] == 2
+    with pytest.raises(HematoVisionError, match="source to be demo where copies"):
+        validated(profile={"source": "kaggle", "copies": 2})
 
 
 def test_paths_are_relative_to_where_they_are_written(monkeypatch, tmp_path):
@@ -212,8 +405,6 @@ def test_a_run_is_found_with_and_without_its_folder(name):
 
 
 def test_what_is_no_yaml_is_one_line(monkeypatch, tmp_path):
-    with pytest.raises(HematoVisionError, match=r"-p classes \[abc holds none"):
-        parameters.from_command_line([("classes", "[abc")])
     (tmp_path / "own.yaml").write_text("size: [1, 2\n")
     monkeypatch.setattr(parameters, "PROFILES", tmp_path)
     with pytest.raises(HematoVisionError, match=r"own\.yaml holds none"):

@@ -1,22 +1,35 @@
 """The steps: what a notebook depends on is found in its own source."""
 
-from hv_utils.chain import steps
-from hv_utils.chain.steps import used_modules
+from hv_utils.chain.steps import STEPS, files_beside, used_modules
 
 
 def test_used_modules_follow_imports(tmp_path, write_notebook):
-    source = "%matplotlib inline\nfrom hv_utils import pipeline"
+    source = "%matplotlib inline\nfrom hv_utils.chain import pipeline"
     names = {path.stem for path in used_modules(write_notebook(tmp_path / "a.ipynb", "", source))}
     assert {"pipeline", "parameters", "runs", "errors"} <= names
     source = "from hv_utils.ground.runs import Run"
     names = {path.stem for path in used_modules(write_notebook(tmp_path / "b.ipynb", "", source))}
-    assert names == {"runs", "errors"}
+    assert names == {"runs", "errors", "files", "locks"}
 
 
-def test_published_numbers_are_an_input_of_the_notebooks_that_show_them():
-    """A new recorded run must reach the pages of a run that is otherwise up to date."""
-    notebooks = {step.name: steps.published_inputs(step.notebook) for step in steps.STEPS}
-    names = {step: {path.name for path in paths} for step, paths in notebooks.items()}
+def test_what_a_notebook_reads_beside_its_run_is_an_input():
+    """New published numbers and weights must reach a run that is otherwise up to date."""
+    values = {"03_model": {"weights": "lite0"}}
+    names = {
+        step.name: {path.name for path in files_beside(step.notebook, values.get(step.name, {}))}
+        for step in STEPS
+    }
     assert "metrics.json" in names["04_evaluation"]
     assert "kaggle-sources.csv" in names["01_data"]
-    assert not names["03_model"]
+    assert {"kaggle-overlaps.csv", "predictions-val.csv", "bench.json"} <= names["11_box"]
+    assert names["02_preprocessing"] == names["03_model"] == {"lite0.json"}
+    assert "lite0.json" in names["07_leak"]
+
+
+def test_start_weights_are_an_input(tmp_path):
+    notebook = next(step.notebook for step in STEPS if step.name == "03_model")
+    found = {path.name for path in files_beside(notebook, {"weights": "hematovision"})}
+    assert "hematovision.onnx.json" in found
+    (tmp_path / "model.keras").touch()
+    own = {"weights": str(tmp_path / "model.keras")}
+    assert tmp_path / "model.keras" in files_beside(notebook, own)
