@@ -130,17 +130,13 @@ def group_photos(names: Sequence[str], pairs: pd.DataFrame) -> dict[str, str]:
     dict of str to str
         Photo to group; a group is called by the smallest of its photos.
     """
-    leader = {name: name for name in names}
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
+    joined = DisjointSet(names)
     for photo, other in zip(pairs["photo"], pairs["other"], strict=True):
-        first, second = sorted((find(photo), find(other)))
-        leader[second] = first
-    return {name: find(name) for name in names}
+        joined.merge(photo, other)
+    called = {name: min(group) for group in joined.subsets() for name in group}
+    return {name: called[name] for name in names}
 
 
 def write_overlaps(pairs: pd.DataFrame | list[dict], path: str | Path) -> Path:

@@ -70,10 +70,26 @@ def expected_calibration_error(
     return float((gaps * table["n"]).sum() / table["n"].sum())
 
 
+def image_losses(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+    """Return -log(probability of the true class) of each image, in nats, 0 or above.
+
+    Parameters
+    ----------
+    labels : array, shape (N,), int
+        Position of the true class.
+    pred_probs : array, shape (..., N, K), float 0…1
+
+    Returns
+    -------
+    array, shape (..., N), float
+    """
+    chosen = pred_probs[..., np.arange(len(labels)), labels]
+    return np.abs(np.log(np.clip(chosen, _TINY, 1)))
+
+
 def log_loss(labels: np.ndarray, pred_probs: np.ndarray) -> float:
-    """Return the mean of -log(probability of the true class), in nats, 0 or above."""
-    chosen = pred_probs[np.arange(len(labels)), labels]
-    return float(np.abs(np.log(np.clip(chosen, _TINY, 1))).mean())
+    """Return the mean of `image_losses`."""
+    return float(image_losses(labels, pred_probs).mean())
 
 
 def apply_temperature(pred_probs: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""How far a score can be trusted: cluster bootstrap and leave-one-cell-out.
+"""How far a score can be trusted: bootstrap intervals and leave-one-cell-out.
 
-Copies of one cell are not independent, so cells are resampled, not images (Field and Welsh, 2007).
-A resample is a weight for each cell; all resamples are scored at once from weighted confusion
-matrices and weighted rankings. Percentile intervals are a little short where a class has a handful
-of cells: in a simulation with 13, 6, 4 and 48 cells (tests/test_intervals.py repeats it) nine in
-ten of the 95 % intervals held the true macro-F1.
+Many resamples are scored at once, from weighted confusion matrices and weighted rankings.
+Percentile intervals are a little short where a class has a handful of cells: in a simulation with
+13, 6, 4 and 48 cells (tests/scores/test_intervals.py repeats it) nine in ten of the 95 % intervals
+held the true macro-F1.
 """
 
 from collections.abc import Sequence
@@ -13,9 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.errors import HematoVisionError
-
-_CHUNK = 100  # resamples scored at once: bounds the memory at about 100 N numbers
+from hv_utils.scores.bootstrap import cluster_codes, percentiles, resample
 
 
 def scores_from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,36 +90,28 @@ def ranking_scores(
     return area, (steps * precision).sum(1)
 
 
-def cluster_codes(cells: Sequence[Any] | None, n_images: int) -> tuple[np.ndarray, int, bool]:
-    """Give each cell a number, and each image without a known cell one of its own.
+def confusion_by_cluster(
+    labels: np.ndarray, predicted: np.ndarray, codes: np.ndarray, n_clusters: int, n_classes: int
+) -> np.ndarray:
+    """Count the verdicts of each cluster.
 
     Parameters
     ----------
-    cells : sequence or None, length N
-        Source photo of each image, missing where unknown.
-    n_images : int
-        N.
+    labels, predicted : array, shape (N,), int
+        Position of the true class and of the verdict, 0 … K-1.
+    codes : array, shape (N,), int
+        Cluster of each image, 0 … C-1.
+    n_clusters, n_classes : int
+        C and K.
 
     Returns
     -------
-    codes : array, shape (N,), int
-        Cluster of each image.
-    n_clusters : int
-        Their number.
-    known : bool
-        False where no cell is known, so that clusters are images.
+    array, shape (C, K, K), int
+        Rows true, columns predicted.
     """
-    if cells is None:
-        return np.arange(n_images), n_images, False
-    codes, names = pd.factorize(np.asarray(pd.Series(cells, dtype="string"), object))
-    if len(codes) != n_images:
-        raise HematoVisionError(
-            f"expected a cell for each of {n_images} images, got {len(codes)}: "
-            "labels, probabilities and cells must come from the same rows"
-        )
-    missing = np.flatnonzero(codes < 0)
-    codes[missing] = len(names) + np.arange(len(missing))
-    return codes, len(names) + len(missing), len(names) > 0
+    shape = (n_clusters, n_classes, n_classes)
+    flat = np.ravel_multi_index((codes, labels, predicted), shape)
+    return np.bincount(flat, minlength=np.prod(shape)).reshape(shape)
 
 
 def resampled_scores(
@@ -148,16 +137,11 @@ def resampled_scores(
         against the rest, mean over the classes), first axis R.
     """
     k, n_clusters = pred_probs.shape[1], weights.shape[1]
-    flat = (codes * k + labels) * k + pred_probs.argmax(1)
-    counts = np.bincount(flat, minlength=n_clusters * k * k).reshape(n_clusters, k * k)
-    scores = scores_from_confusion((weights @ counts).reshape(-1, k, k))
-    area, average = np.empty((2, len(weights), k))
-    for start in range(0, len(weights), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        each = weights[part][:, codes].astype(float)
-        for j in range(k):
-            area[part, j], average[part, j] = ranking_scores(labels == j, pred_probs[:, j], each)
-    for name, values in (("roc_auc", area), ("average_precision", average)):
+    counts = confusion_by_cluster(labels, pred_probs.argmax(1), codes, n_clusters, k)
+    scores = scores_from_confusion(np.tensordot(weights, counts, 1))
+    each = np.asarray(weights, float)[:, codes]
+    ranked = [ranking_scores(labels == j, pred_probs[:, j], each) for j in range(k)]
+    for name, values in zip(("roc_auc", "average_precision"), np.stack(ranked, 2), strict=True):
         known = ~np.isnan(values)
         scores[name] = np.where(known, values, 0).sum(1) / np.maximum(known.sum(1), 1)
     return scores
@@ -186,12 +170,8 @@ def bootstrap_interval(
     cells : sequence, length N, optional
         Source photo of each image; an image without one is a cluster by itself, and where none is
         known images are resampled, which the entry `method` then says.
-    level : float
-        Share of the resamples inside the interval, between 0 and 1.
-    n_resamples : int
-        Number of resamples, at least 100.
-    seed : int
-        Draws them.
+    level, n_resamples, seed
+        As in `bootstrap.percentiles` and `bootstrap.resample`.
 
     Returns
     -------
@@ -205,36 +185,27 @@ def bootstrap_interval(
     HematoVisionError
         For a level or a number of resamples out of range.
     """
-    if not 0 < level < 1 or n_resamples < 100:
-        raise HematoVisionError(
-            f"expected a level between 0 and 1 and at least 100 resamples, got {level} and "
-            f"{n_resamples}: 0.95 and 2000 are usual"
-        )
+    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)
     codes, n_clusters, known = cluster_codes(cells, len(labels))
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), n_resamples)
-    scores = resampled_scores(np.asarray(labels), np.asarray(pred_probs), codes, weights)
+    scores = resample(
+        lambda weights: resampled_scores(labels, pred_probs, codes, weights),
+        n_clusters,
+        width=len(labels),
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+    scores |= {f"f1_{label}": scores["f1"][:, j] for j, label in enumerate(classes)}
     about = {
         "level": level,
         "method": "cluster bootstrap over cells" if known else "bootstrap over images",
         "n_resamples": n_resamples,
         "n_clusters": n_clusters,
     }
-    intervals = {}
-    for name, values in scores.items():
-        if values.ndim == 1:
-            intervals[name] = _percentiles(values, level) | about
-    for j, label in enumerate(classes):
-        intervals[f"f1_{label}"] = _percentiles(scores["f1"][:, j], level) | about
-    return intervals
-
-
-def _percentiles(values: np.ndarray, level: float) -> dict[str, float | None]:
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return {"low": None, "high": None}
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return {"low": float(low), "high": float(high)}
+    return {
+        name: percentiles(values, level=level) | about
+        for name, values in scores.items()
+        if values.ndim == 1
+    }
 
 
 def leave_one_cell_out(
@@ -254,7 +225,7 @@ def leave_one_cell_out(
     cells : sequence, length N
         Source photo of each image; images without one stay in throughout.
     score : str
-        One of the scores of `scores_from_confusion` or `resampled_scores`.
+        One of the scores of `scores_from_confusion` that is a single number.
 
     Returns
     -------
@@ -262,54 +233,21 @@ def leave_one_cell_out(
         One row a cell, the most influential first: `cell`, `label`, `n_images`, `share_right`,
         the score without the cell, and `change` against the score of all.
     """
-    cells = pd.Series(cells, dtype="string").to_numpy(dtype=object)
     codes, n_clusters, _ = cluster_codes(cells, len(labels))
-    weights = np.vstack([np.ones(n_clusters), 1 - np.eye(n_clusters)])
-    values = resampled_scores(labels, pred_probs, codes, weights)[score]
-    right = pred_probs.argmax(1) == labels
-    rows = pd.DataFrame({"cell": cells, "code": codes, "label": labels, "right": right})
-    table = (
-        rows[rows["cell"].notna()]
-        .groupby("cell")
-        .agg(
-            code=("code", "first"),
-            label=("label", lambda column: column.mode()[0]),
-            n_images=("right", "size"),
-            share_right=("right", "mean"),
-        )
-        .reset_index()
+    counts = confusion_by_cluster(labels, pred_probs.argmax(1), codes, n_clusters, len(classes))
+    whole, n_images = counts.sum(0), counts.sum((1, 2))
+    without = scores_from_confusion(whole - counts)[score]
+    every = pd.DataFrame(
+        {
+            "label": np.asarray(classes, object)[counts.sum(2).argmax(1)],
+            "n_images": n_images,
+            "share_right": np.trace(counts, axis1=1, axis2=2) / n_images,
+            score: without,
+            "change": without - scores_from_confusion(whole)[score],
+        }
     )
-    table["label"] = np.asarray(classes, object)[table["label"].to_numpy(dtype=int)]
-    table[score] = values[1:][table["code"]]
-    table["change"] = table[score] - values[0]
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].drop(columns="code").reset_index(drop=True)
-
-
-def verdict(interval: dict[str, Any], *, claim: float) -> dict[str, Any]:
-    """Judge a claimed score by the interval of the measured one.
-
-    Parameters
-    ----------
-    interval : dict
-        `low` and `high`.
-    claim : float
-        The score claimed.
-
-    Returns
-    -------
-    dict
-        `claim`, `verdict` and `rule`: *confirmed* where the whole interval is at or above the
-        claim, *not confirmed* where the whole interval is below it, else *undecided*. An interval
-        without width decides nothing: with every verdict right, resampling cannot see how sure
-        that is.
-    """
-    low, high = interval["low"], interval["high"]
-    word = "undecided"
-    if low is not None and low < high:
-        word = "confirmed" if low >= claim else "not confirmed" if high < claim else word
-    rule = (
-        "confirmed if the whole interval lies at or above the claim, not confirmed if the whole "
-        "interval lies below it, undecided if it holds the claim or has no width"
-    )
-    return {"claim": claim, "verdict": word, "rule": rule}
+    names = pd.Series(np.asarray(cells, object), codes, dtype="string").dropna()
+    names = names[~names.index.duplicated()].sort_values()
+    table = every.loc[names.index].assign(cell=names.to_numpy(object))
+    table = table.sort_values("change", key=abs, ascending=False, kind="stable")
+    return table[["cell", *every]].reset_index(drop=True)

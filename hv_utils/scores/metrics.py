@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import from_predictions, label_index, likeliest, prob_columns
 from hv_utils.scores.calibration import log_loss
 from hv_utils.scores.intervals import bootstrap_interval, leave_one_cell_out
 
@@ -24,59 +25,6 @@ HEADLINES = {
     "roc_auc": "ROC area",
     "average_precision": "average precision",
 }
-_PREFIX = "prob_"
-
-
-def from_predictions(
-    table: pd.DataFrame, classes: Sequence[str] | None = None
-) -> tuple[np.ndarray, np.ndarray, list[str], pd.Series]:
-    """Take a table of predictions apart.
-
-    Parameters
-    ----------
-    table : DataFrame
-        `label`, `prob_<class>` for each class, and `cell` where known.
-    classes : sequence of str, optional
-        Classes expected; by default those of the columns, in alphabetical order.
-
-    Returns
-    -------
-    labels : array, shape (N,), str
-        True classes.
-    pred_probs : array, shape (N, K), float 0…1
-        Probabilities, columns in the order of `classes`.
-    classes : list of str
-        In alphabetical order.
-    cells : Series of str
-        Source photo of each image, missing where unknown.
-
-    Raises
-    ------
-    HematoVisionError
-        Where there are no rows, or no column for one of the classes.
-    """
-    found = sorted(name[len(_PREFIX) :] for name in table.columns if name.startswith(_PREFIX))
-    wanted = sorted(classes) if classes is not None else found
-    if not wanted or not set(wanted) <= set(found) or "label" not in table or len(table) == 0:
-        raise HematoVisionError(
-            f"expected rows with label and prob_<class> for {wanted or 'each class'}, got "
-            f"{len(table)} rows of {list(table.columns)}: is this predictions.csv of a run?"
-        )
-    probs = table[[_PREFIX + name for name in wanted]].to_numpy(float)
-    cells = table["cell"] if "cell" in table else pd.Series(pd.NA, index=table.index)
-    return table["label"].to_numpy(object), probs, wanted, cells.astype("string")
-
-
-def label_index(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Return the position of each label in `classes`, shape (N,), int; refuse an unknown label."""
-    index = pd.Index(classes).get_indexer(pd.Index(labels))
-    if (index < 0).any():
-        unknown = np.asarray(labels, object)[index < 0][0]
-        raise HematoVisionError(
-            f"expected labels among {', '.join(classes)}, got {unknown!r}: the model was trained "
-            "on other classes than the table holds"
-        )
-    return index
 
 
 def score(
@@ -102,7 +50,7 @@ def score(
     cells : sequence, length N, optional
         Source photo of each image, missing where unknown.
     level, n_resamples, seed
-        As in `hv_utils.scores.intervals.bootstrap_interval`.
+        As in `intervals.bootstrap_interval`.
 
     Returns
     -------
@@ -231,21 +179,14 @@ def per_cell(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.Da
         (of its images, 0…1), `prob_<class>` (means), `predicted`.
     """
     labels, probs, classes, cells = from_predictions(table, classes)
-    names = [_PREFIX + name for name in classes]
-    right = np.asarray(classes, object)[probs.argmax(1)] == labels
-    rows = pd.DataFrame(probs, columns=names).assign(
-        cell=cells.to_numpy(object), label=labels, right=right
-    )
+    names = prob_columns(classes)
+    rows = pd.DataFrame(probs, columns=names).assign(cell=cells.to_numpy(object), label=labels)
+    rows["right"] = likeliest(rows) == labels
     grouped = rows[rows["cell"].notna()].groupby("cell")
     means = grouped[names].mean()
-    about = grouped.agg(
-        label=("label", lambda column: column.mode()[0]),
-        n_images=("right", "size"),
-        share_right=("right", "mean"),
-    )
-    result = about.join(means)
-    result["predicted"] = np.asarray(classes, object)[means.to_numpy().argmax(1)]
-    return result.reset_index()
+    about = grouped.agg(n_images=("right", "size"), share_right=("right", "mean"))
+    about.insert(0, "label", pd.crosstab(rows["cell"], rows["label"]).idxmax(axis=1))
+    return about.join(means).assign(predicted=likeliest(means)).reset_index()
 
 
 def _cell_scores(
@@ -256,7 +197,7 @@ def _cell_scores(
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Score the cells, each with the mean of its images' probabilities."""
-    table = pd.DataFrame(pred_probs, columns=[_PREFIX + name for name in classes])
+    table = pd.DataFrame(pred_probs, columns=prob_columns(classes))
     table = table.assign(label=np.asarray(classes, object)[index], cell=cells.to_numpy(object))
     cell_table = per_cell(table)
     labels, probs, _, names = from_predictions(cell_table, classes)
@@ -318,9 +259,9 @@ def confident_mistakes(table: pd.DataFrame, n: int = 8) -> pd.DataFrame:
         Rows of `table` with `predicted` and `confidence` set, the most confident first; of each
         cell the worst image only, since its copies fail together. Empty where all are right.
     """
-    labels, probs, classes, cells = from_predictions(table)
+    labels, probs, _, cells = from_predictions(table)
     chosen = table.assign(
-        predicted=np.asarray(classes, object)[probs.argmax(1)],
+        predicted=likeliest(table),
         confidence=probs.max(1),
         _once=cells.fillna(pd.Series(table.index.astype(str), table.index)).to_numpy(object),
     )

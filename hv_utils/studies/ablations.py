@@ -14,10 +14,10 @@ import pandas as pd
 
 from hv_utils.data.splits import grouped_folds, hold_out
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.network.heads import HeadTrainer
 from hv_utils.scores.calibration import log_loss
-from hv_utils.scores.metrics import label_index
 from hv_utils.scores.paired import HeldOut, collect
 from hv_utils.studies.probes import FEATURES, linear_probe
 

@@ -8,8 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from hv_utils.scores.intervals import verdict
-from hv_utils.scores.verdicts import STABLE_RULE, UNDECIDED, between
+from hv_utils.scores.bootstrap import in_words
+from hv_utils.scores.verdicts import (
+    STABLE_RULE,
+    UNDECIDED,
+    attention_verdict,
+    between,
+    claim_verdict,
+)
 
 NOT_MEASURED = "not measured in this run"
 
@@ -69,13 +75,10 @@ def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
 def _average_f1(run: Mapping[str, Any]) -> tuple[str, str]:
     metrics = run["metrics"]
     interval = metrics["intervals"]["macro_f1"]
-    low, high = interval["low"], interval["high"]
     cells = f"{metrics['n_cells']} cells" if metrics.get("n_cells") else "cells unknown"
-    evidence = (
-        f"macro-F1 {metrics['macro_f1']:.3f} ({low:.3f} to {high:.3f}) on "
-        f"{metrics['n_images']:,} images, {cells}"
-    )
-    return evidence, verdict(interval, claim=CLAIMED_F1)["verdict"]
+    score = in_words({"value": metrics["macro_f1"], **interval})
+    evidence = f"macro-F1 {score} on {metrics['n_images']:,} images, {cells}"
+    return evidence, claim_verdict(interval, claim=CLAIMED_F1)
 
 
 def _consistent(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -93,15 +96,16 @@ def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
         f"{maps[f'energy_{region}']:.0%} of the heat inside the {region}, which takes "
         f"{maps[f'area_{region}']:.0%} of the area"
     )
-    return evidence, maps["verdict"].split(" (")[0].split(":")[0]
+    gain = dict(zip(("low", "high"), maps["gain_intervals"][region], strict=True))
+    return evidence, attention_verdict(maps[f"energy_{region}"], gain)
 
 
 def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
     found = run["ablations"]["stability"]
     drop = found["largest_drop"]
     evidence = (
-        f"over seeds a head's macro-F1 spreads by {found['sd']:.3f} ({found['low']:.3f} to "
-        f"{found['high']:.3f}); in fine-tuning the model's "
+        f"over seeds a head's macro-F1 spreads by {in_words(found, key='sd')}; "
+        "in fine-tuning the model's "
         + ("had nothing to fall from" if drop is None else f"fell by {drop:.3f} at most")
         + f"; tolerance {found['tolerance']:g}"
     )
@@ -127,10 +131,7 @@ def _augmentation(run: Mapping[str, Any]) -> tuple[str, str]:
     evidence, word = _ablation("augmentation")(run)
     for gain in run["ablations"].get("gains", []):
         if gain["score"] == "macro_f1" and gain["gain"] in OTHER_GAINS:
-            evidence += (
-                f"; {OTHER_GAINS[gain['gain']]} {gain['value']:+.3f} "
-                f"({gain['low']:+.3f} to {gain['high']:+.3f})"
-            )
+            evidence += f"; {OTHER_GAINS[gain['gain']]} {in_words(gain, signed=True)}"
     return evidence, word
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.scores.metrics import from_predictions, label_index
+from hv_utils.ground.predictions import from_predictions, label_index, prob_columns
 from hv_utils.studies.leak import most_folds, repeated_folds
 
 
@@ -42,8 +42,7 @@ def judge_cells(oof: pd.DataFrame) -> pd.DataFrame:
         Where the table has no rows or no probabilities.
     """
     _, _, classes, _ = from_predictions(oof)
-    columns = [f"prob_{name}" for name in classes]
-    each = oof.groupby(["cell", "repeat"], sort=True)[columns].mean()
+    each = oof.groupby(["cell", "repeat"], sort=True)[prob_columns(classes)].mean()
     about = oof.groupby("cell").agg(label=("label", "first"), n_images=("path", "nunique"))
     wrong = each.to_numpy().argmax(1) != label_index(
         about["label"].loc[each.index.get_level_values("cell")], classes

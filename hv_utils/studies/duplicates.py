@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from hv_utils.data.overlaps import group_photos
 from hv_utils.images.reading import read_image
 
 HASH_SIDE = 16
+_ROWS = 256  # hashes compared with all others at once
 
 
 def exact_duplicates(images: pd.DataFrame) -> pd.DataFrame:
@@ -75,11 +75,15 @@ def hash_pairs(hashes: np.ndarray, *, max_bits: int) -> pd.DataFrame:
     DataFrame
         `first`, `second` (positions, first < second) and `bits`, the nearest pair first.
     """
-    signs = np.where(hashes, 1.0, -1.0)  # a product counts bits that agree less those that differ
-    bits = ((signs.shape[1] - signs @ signs.T) / 2).round().astype(int)
-    first, second = np.triu_indices(len(hashes), 1)
-    pairs = pd.DataFrame({"first": first, "second": second, "bits": bits[first, second]})
-    return pairs[pairs["bits"] <= max_bits].sort_values("bits", ignore_index=True)
+    signs = np.where(hashes, 1, -1).astype(np.float32)
+    n_bits, found = signs.shape[1], [np.zeros((0, 3), int)]
+    for start in range(0, len(signs), _ROWS):
+        # A product counts bits that agree less those that differ.
+        bits = (n_bits - signs[start : start + _ROWS] @ signs[start:].T) / 2
+        first, second = np.nonzero(np.triu(bits <= max_bits, 1))
+        found.append(np.stack([first + start, second + start, bits[first, second]], 1).astype(int))
+    pairs = pd.DataFrame(np.concatenate(found), columns=["first", "second", "bits"])
+    return pairs.sort_values("bits", kind="stable", ignore_index=True)
 
 
 def near_duplicates(
@@ -116,32 +120,26 @@ def near_duplicates(
     known = images.dropna(subset=["cell", "group"]).drop_duplicates("cell").set_index("cell")
     groups = there["photo"].map(known["group"]) if len(known) else pd.Series(pd.NA, there.index)
     splits = images.dropna(subset=["cell"]).groupby("cell")["split"].agg(set).to_dict()
-    numbers = pd.factorize(groups.to_numpy(object, na_value=None))[0]
-    same = [(a, b) for a in range(len(there)) for b in range(a) if numbers[a] == numbers[b] >= 0]
-    links = np.array([*pairs[["first", "second"]].to_numpy().tolist(), *map(list, same)])
+    at = there.index.to_series()
+    shared = pd.DataFrame({"photo": at.groupby(groups).transform("first"), "other": at}).dropna()
+    alike = pairs.rename(columns={"first": "photo", "second": "other"})
+    together = at.map(group_photos(at, pd.concat([shared, alike])))
     rows = []
-    for members in _sets(links.reshape(-1, 2), len(there)):
-        part = there.iloc[members]
-        inside = pairs["first"].isin(members)
+    for _, part in there.groupby(together):
+        if len(part) == 1:
+            continue
+        bits = pairs.loc[pairs["first"].isin(part.index), "bits"]
         rows.append(
             {
                 "photos": list(part["photo"]),
                 "paths": list(part["path"]),
                 "labels": _names(part["label"]),
                 "splits": _names(pd.Series([s for p in part["photo"] for s in splits.get(p, ())])),
-                "bits": pairs.loc[inside, "bits"].min() if inside.any() else np.nan,
-                "overlap": any(a in members and b in members for a, b in same),
+                "bits": bits.min(),
+                "overlap": bool(groups[part.index].dropna().duplicated().any()),
             }
         )
     return pd.DataFrame(rows, columns=columns)
-
-
-def _sets(links: np.ndarray, n: int) -> list[list[int]]:
-    """Join linked positions into sets of two and more."""
-    graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(n, n))
-    _, names = connected_components(graph, directed=False)
-    members = pd.Series(np.arange(n)).groupby(names).agg(list)
-    return [found for found in members if len(found) > 1]
 
 
 def _names(values: pd.Series) -> tuple[str, ...]:

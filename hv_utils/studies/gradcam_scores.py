@@ -7,7 +7,7 @@ something only beside the share of the image that the target takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -228,66 +228,3 @@ def score_maps(table: pd.DataFrame, heat_maps: np.ndarray, *, seed: int = 0) -> 
             | {f"random_{name}": value for name, value in chance.items()}
         )
     return pd.DataFrame(rows)
-
-
-def mean_interval(
-    values: Sequence[float],
-    cells: Sequence[Any],
-    *,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the interval of a mean, with cells resampled instead of images.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One for each image; NaN is left out.
-    cells : sequence
-        Source photo of each image; an image without one is a cell by itself.
-    level : float
-        Share of the resamples inside the interval.
-    n_resamples, seed : int
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end; NaN where there are no values.
-    """
-    table = pd.DataFrame({"value": np.asarray(values, float), "cell": np.asarray(cells, object)})
-    alone = pd.Series([f"image {number}" for number in range(len(table))])
-    table["cell"] = table["cell"].where(table["cell"].notna(), alone)
-    groups = table.dropna(subset=["value"]).groupby("cell")["value"]
-    sums, counts = groups.sum().to_numpy(), groups.count().to_numpy()
-    if len(sums) == 0:
-        return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, len(sums), (n_resamples, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def attention_verdict(energy: float, gain: tuple[float, float], *, share: float = 0.5) -> str:
-    """Judge the claim that the attention lies on a target.
-
-    Parameters
-    ----------
-    energy : float
-        Mean share of the energy on the target.
-    gain : tuple of float
-        Interval of the mean of energy minus area.
-    share : float
-        The share of the energy from which "on the target" is a fair word.
-
-    Returns
-    -------
-    str
-        `confirmed` where the whole interval is above 0 and the energy above `share`; `not
-        confirmed` where the interval does not reach above 0, or the energy is at most `share`;
-        `undecided` where the interval holds 0, or nothing is known.
-    """
-    low, high = gain
-    if np.isnan([energy, low, high]).any() or low <= 0 < high:
-        return "undecided"
-    return "confirmed" if low > 0 and energy > share else "not confirmed"

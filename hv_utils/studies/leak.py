@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from hv_utils.data.splits import UNPLACED, grouped_folds, source_groups
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import prob_columns, to_predictions
 from hv_utils.studies.probes import fit_predict, out_of_fold
 
 SCHEMES = {
@@ -157,7 +158,7 @@ def compare_schemes(
     Returns
     -------
     predictions : dict of str to DataFrame
-        For each scheme a table as from `prediction_table`: TRAIN out of fold for `random`,
+        For each scheme a table as from `to_predictions`: TRAIN out of fold for `random`,
         `prefix` and `source`, TEST for `test` (fitted on all of TRAIN).
     left_out : dict of str to str
         For each scheme that the images do not allow, why.
@@ -169,7 +170,7 @@ def compare_schemes(
     for scheme in schemes:
         if scheme == "test":
             probs = fit_predict(features[in_train], train["label"], features[in_test], classes)
-            predictions[scheme] = prediction_table(test, probs, classes)
+            predictions[scheme] = to_predictions(test, probs, classes)
             continue
         try:
             folds = scheme_folds(train, scheme, n_folds=n_folds, seed=seed)
@@ -177,18 +178,8 @@ def compare_schemes(
             left_out[scheme] = str(error)
             continue
         probs = out_of_fold(features[in_train], train["label"], folds, classes)
-        predictions[scheme] = prediction_table(train, probs, classes)
+        predictions[scheme] = to_predictions(train, probs, classes)
     return predictions, left_out
-
-
-def prediction_table(
-    table: pd.DataFrame, pred_probs: np.ndarray, classes: Sequence[str]
-) -> pd.DataFrame:
-    """Return `path`, `label`, `cell`, `prob_<class>` and `predicted`, as in predictions.csv."""
-    columns = [f"prob_{name}" for name in classes]
-    result = table[["path", "label", "cell"]].reset_index(drop=True)
-    result[columns] = pred_probs
-    return result.assign(predicted=np.asarray(classes, object)[pred_probs.argmax(1)])
 
 
 def limit_copies(table: pd.DataFrame, copies: int, *, seed: int) -> pd.DataFrame:
@@ -226,10 +217,10 @@ def repeated_folds(
         from a probe that saw no copy of the cell. The rows of every repeat are in the same order.
     """
     classes = sorted(table["label"].unique())
-    columns = ["path", "label", "cell", "repeat", *(f"prob_{name}" for name in classes)]
+    columns = ["path", "label", "cell", "repeat", *prob_columns(classes)]
     parts = [pd.DataFrame(columns=columns)]
     for repeat, seed in enumerate(seeds):
         folds = grouped_folds(table, n_folds, seed)
         probs = out_of_fold(features, table["label"], folds, classes)
-        parts.append(prediction_table(table, probs, classes).assign(repeat=repeat)[columns])
+        parts.append(to_predictions(table, probs, classes).assign(repeat=repeat)[columns])
     return pd.concat(parts[1:] or parts, ignore_index=True)

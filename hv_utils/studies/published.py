@@ -14,8 +14,10 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.data.overlaps import group_photos
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.ground.runs import REFERENCE_RESULTS
-from hv_utils.scores.metrics import from_predictions, score
+from hv_utils.scores.bootstrap import in_words
+from hv_utils.scores.metrics import score
 from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
 # Doubtful to the eye and contradicted by every model tried: eosinophil, neutrophil, monocyte.
@@ -97,17 +99,10 @@ def recorded_scores(
     return {"n_cells": each["n_cells"], "cells_right": right, **scores}
 
 
-def in_words(score: Mapping[str, float | None]) -> str:
-    """Return a score with its interval, such as `0.812 (0.700 to 0.900)`."""
-    if score["low"] is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
-
-
 def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
     """Return the macro-F1 in another laboratory: a row for each model, a column for each way."""
     rows = {
-        name: {way: in_words({"value": one["macro_f1"], **one}) for way, one in ways.items()}
+        name: {way: in_words(one, key="macro_f1") for way, one in ways.items()}
         for name, ways in found.get("models", {}).items()
     }
     return pd.DataFrame(rows).T
@@ -179,7 +174,7 @@ def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
         change = differences.get(name)
         rows[name] = {
             "macro-F1": in_words(row),
-            "difference": in_words(change) if change else "",
+            "difference": in_words(change, signed=True) if change else "",
             "verdict": WORDS[change["verdict"]] if change else "",
         }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -5,9 +5,10 @@ from test_charts import nothing_clipped, words
 
 from fake_predictions import CLASSES, predictions
 from hv_utils.figures import charts
+from hv_utils.ground.predictions import from_predictions, label_index
 from hv_utils.scores.calibration import reliability_table
 from hv_utils.scores.intervals import leave_one_cell_out
-from hv_utils.scores.metrics import from_predictions, headline_table, label_index, per_cell, score
+from hv_utils.scores.metrics import headline_table, per_cell, score
 
 
 @pytest.fixture(scope="module")

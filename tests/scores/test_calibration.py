@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.scores.calibration import (
@@ -32,6 +35,35 @@ def test_a_calibrated_model_has_a_small_error_and_temperature_one():
 def test_the_temperature_undoes_the_sharpness(sharpness):
     labels, probs = sample(sharpness=sharpness)
     assert fit_temperature(labels, probs) == pytest.approx(sharpness, rel=0.08)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0])
+def test_the_temperature_is_that_of_scikit_learn(sharpness):
+    pytest.importorskip("sklearn", minversion="1.8")  # the first with this method
+    labels, probs = sample(n=500, sharpness=sharpness)
+
+    class Fixed(ClassifierMixin, BaseEstimator):
+        """A fitted model whose logits are its input."""
+
+        classes_ = np.arange(4)
+
+        def fit(self, x, y):
+            return self
+
+        def decision_function(self, x):
+            return x
+
+        def predict(self, x):
+            return x.argmax(1)
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+    logits = np.log(probs)
+    oracle = CalibratedClassifierCV(FrozenEstimator(Fixed()), method="temperature")
+    expected = oracle.fit(logits, labels).predict_proba(logits)
+    found = apply_temperature(probs, fit_temperature(labels, probs))
+    assert found == pytest.approx(expected, abs=2e-3)
 
 
 def test_temperature_fitted_on_validation_mends_the_test_split():

@@ -7,9 +7,9 @@ from sklearn import metrics as sk
 
 from fake_predictions import CLASSES, predictions
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.scores.metrics import (
     confident_mistakes,
-    from_predictions,
     headline_table,
     per_cell,
     score,
@@ -147,7 +147,7 @@ def test_confident_mistakes_show_one_image_of_a_cell():
     ("labels", "probs", "classes", "message"),
     [
         (["a", "b"], [[1.0, 0.0]], ["a", "b"], "shape"),
-        (["a", "c"], [[1.0, 0.0], [0.0, 1.0]], ["a", "b"], "'c'"),
+        (["a", "c"], [[1.0, 0.0], [0.0, 1.0]], ["a", "b"], "came upon c"),
         (["a", "b"], [[1.0, 0.0], [0.0, 1.0]], ["b", "a"], "alphabetical"),
         (["a", "b"], [[1.0, 0.0], [3.0, -1.0]], ["a", "b"], "row 1"),
         (["a", "b"], [[1.0, 0.0], [np.nan, 1.0]], ["a", "b"], "row 1"),
@@ -158,10 +158,3 @@ def test_wrong_input_is_refused_in_one_line(labels, probs, classes, message):
     with pytest.raises(HematoVisionError, match=message) as caught:
         score(labels, np.array(probs), classes)
     assert "\n" not in str(caught.value)
-
-
-def test_a_table_that_is_no_prediction_table_is_refused():
-    with pytest.raises(HematoVisionError, match="prob_<class>"):
-        from_predictions(pd.DataFrame({"path": ["a"], "label": ["b"]}))
-    with pytest.raises(HematoVisionError, match="basophil"):
-        from_predictions(predictions(), ["basophil", "monocyte"])

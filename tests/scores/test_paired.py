@@ -39,8 +39,8 @@ class TestCollect:
         wrong = np.roll(right, 1, axis=1)
         probs = np.where((table["cell"] == "001").to_numpy()[:, None], wrong, right)
         held = paired.collect(table, probs[None], CLASSES)
-        found = held.scores(np.ones((1, 1)), np.ones((1, 4)))
-        assert found["recall"][0] == pytest.approx([0.5, 1, 1])
+        found = held.scores()
+        assert [found[f"recall_{name}"][0] for name in CLASSES] == pytest.approx([0.5, 1, 1])
 
     def test_shares_and_losses_are_means_over_the_copies(self):
         table = table_of(["b"], [4])
@@ -51,21 +51,21 @@ class TestCollect:
 
     def test_scores_are_those_of_scikit_learn_where_cells_have_one_image(self):
         held = held_out(LABELS, 0.7, n_repeats=1)
-        found = held.scores(np.ones((1, 1)), np.ones((1, len(LABELS))))
+        found = held.scores()
         predicted = held.shares[0].argmax(1)
         assert found["macro_f1"][0] == pytest.approx(
             f1_score(held.labels, predicted, average="macro")
         )
         expected = recall_score(held.labels, predicted, average=None)
-        assert found["recall"][0] == pytest.approx(expected)
+        assert [found[f"recall_{name}"][0] for name in CLASSES] == pytest.approx(list(expected))
         assert held.each_repeat() == pytest.approx(found["macro_f1"])
 
 
 class TestGains:
     def judged(self, first, second, **options):
         conditions = {"with": first, "without": second}
-        resamples = paired.Resamples.draw(first, n_resamples=500, **options)
-        table = paired.gains(conditions, {"gain": ("with", "without")}, CLASSES, resamples)
+        options = {"n_resamples": 500} | options
+        table = paired.gains(conditions, {"gain": ("with", "without")}, **options)
         return table.set_index("score")
 
     def test_equal_conditions_decide_nothing(self):
@@ -90,22 +90,16 @@ class TestGains:
         held = held_out(LABELS, 0.7)
         shares = held.shares.copy()
         shares[:, 3] = np.roll(shares[:, 3], 1, axis=1)  # one cell is judged otherwise
-        other = paired.HeldOut(held.labels, shares, held.losses)
+        other = paired.HeldOut(held.classes, held.labels, shares, held.losses)
         found = self.judged(held, other).loc["macro_f1"]
-        resamples = paired.Resamples.draw(held, n_resamples=500)
-        alone = paired.compare({"x": held}, CLASSES, resamples).set_index("score").loc["macro_f1"]
+        alone = paired.compare({"x": held}, n_resamples=500).set_index("score").loc["macro_f1"]
         assert found["high"] - found["low"] < 0.5 * (alone["high"] - alone["low"])
 
     def test_the_interval_holds_the_value(self):
         held = held_out(LABELS, 0.7)
-        table = paired.compare({"x": held}, CLASSES, paired.Resamples.draw(held, n_resamples=500))
+        table = paired.compare({"x": held}, n_resamples=500)
         assert table["value"].between(table["low"], table["high"]).all()
         assert list(table["score"]) == ["macro_f1", "recall_a", "recall_b", "recall_c", "log_loss"]
-
-    @pytest.mark.parametrize("options", [{"level": 1.0}, {"n_resamples": 5}])
-    def test_refuses_what_gives_no_interval(self, options):
-        with pytest.raises(HematoVisionError, match="expected a level between 0 and 1"):
-            paired.Resamples.draw(held_out(LABELS, 0.7), **options)
 
 
 class TestSeeds:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from hv_utils.scores.verdicts import between, gain_verdict, stable_verdict
+from hv_utils.scores.verdicts import (
+    attention_verdict,
+    between,
+    claim_verdict,
+    gain_verdict,
+    stable_verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +29,48 @@ def test_training_is_stable_by_the_written_rule(low, high, drop, verdict):
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.01, 0.2, "confirmed"), (-0.2, -0.01, "not confirmed"), (-0.1, 0.1, "undecided")],
+    [
+        (0.01, 0.2, "confirmed"),
+        (-0.2, -0.01, "not confirmed"),
+        (-0.1, 0.1, "undecided"),
+        (0.0, 0.0, "undecided"),
+        (None, None, "undecided"),
+    ],
 )
 def test_a_gain_is_judged_by_its_whole_interval(low, high, verdict):
-    assert gain_verdict(low, high) == verdict
+    assert gain_verdict({"low": low, "high": high}) == verdict
+    if low is not None:
+        assert gain_verdict({"low": -high, "high": -low}, less_is_better=True) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.92, 0.97, "confirmed"),
+        (0.91, 0.97, "confirmed"),
+        (0.80, 0.95, "undecided"),
+        (0.80, 0.905, "not confirmed"),
+        (1.00, 1.00, "undecided"),
+        (None, None, "undecided"),
+    ],
+)
+def test_a_claimed_score_is_judged_by_the_interval_of_the_measured(low, high, verdict):
+    assert claim_verdict({"low": low, "high": high}, claim=0.91) == verdict
+
+
+@pytest.mark.parametrize(
+    ("energy", "low", "high", "verdict"),
+    [
+        (0.7, 0.1, 0.3, "confirmed"),
+        (0.4, 0.1, 0.3, "not confirmed"),
+        (0.7, -0.3, -0.1, "not confirmed"),
+        (0.7, -0.1, 0.1, "undecided"),
+        (float("nan"), 0.1, 0.3, "undecided"),
+        (0.7, None, None, "undecided"),
+    ],
+)
+def test_attention_needs_half_the_energy_and_more_than_the_area(energy, low, high, verdict):
+    assert attention_verdict(energy, {"low": low, "high": high}) == verdict
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def artefacts(low=0.85, high=0.93, worst=0.8, best=0.95, energy=0.6, fall=0.0, m
         "gradcam": {
             "energy_box": energy,
             "area_box": 0.2,
-            "verdict": CONFIRMED if energy > 0.5 else REFUTED,
+            "gain_intervals": {"box": [0.1, 0.2]},
         },
         "ablations": {"stability": stability(fall)},
         "prediction": {"ms_per_image": ms},
@@ -80,7 +80,7 @@ def test_ablations_bring_their_own_verdicts():
 def test_images_without_known_cells_leave_three_claims_to_judge():
     """A folder of one's own has neither outlines nor ablations; the rest must not need them."""
     found = artefacts()
-    found["gradcam"] = {"n_images": 10, "verdict": "undecided: it is not known where the cells lie"}
+    found["gradcam"] = {"n_images": 10, "target": None, "verdict": UNDECIDED}
     found["ablations"] = {"cells_known": False, "reason": "the source photos are not known"}
     table = judge_all(found).set_index("claim")
     measured = table.index[table["evidence"] != "not measured in this run"]

@@ -7,11 +7,9 @@ from PIL import Image
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.studies.gradcam_scores import (
-    attention_verdict,
     box_mask,
     energy_ceiling,
     energy_inside,
-    mean_interval,
     peak_inside,
     random_map,
     read_mask,
@@ -114,28 +112,3 @@ def test_a_table_of_maps_is_scored_beside_chance(tmp_path):
     assert scored["area_box"][0] == 0.5
     assert 0 < scored["random_energy_box"][0] < 1
     assert scored.loc[1].filter(like="box").isna().all()
-
-
-def test_the_interval_resamples_cells():
-    values = np.repeat([0.0, 1.0, 0.0, 1.0], 25)
-    cells = np.repeat(list("abcd"), 25)
-    wide = mean_interval(values, cells)
-    narrow = mean_interval(values, [None] * 100)
-    assert wide == pytest.approx((0, 1), abs=0.26)
-    assert narrow[1] - narrow[0] == pytest.approx(2 * 1.96 * 0.05, abs=0.04)
-    assert narrow[0] < 0.5 < narrow[1]
-    assert np.isnan(mean_interval([np.nan], ["a"])).all()
-
-
-@pytest.mark.parametrize(
-    ("energy", "gain", "expected"),
-    [
-        (0.7, (0.1, 0.3), "confirmed"),
-        (0.4, (0.1, 0.3), "not confirmed"),
-        (0.7, (-0.3, -0.1), "not confirmed"),
-        (0.7, (-0.1, 0.1), "undecided"),
-        (float("nan"), (float("nan"),) * 2, "undecided"),
-    ],
-)
-def test_the_verdict_follows_its_rule(energy, gain, expected):
-    assert attention_verdict(energy, gain) == expected

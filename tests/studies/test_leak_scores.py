@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from hv_utils.ground.files import dump_json
+from hv_utils.ground.predictions import from_predictions, label_index
 from hv_utils.scores.intervals import bootstrap_interval
-from hv_utils.scores.metrics import from_predictions, label_index
 from hv_utils.studies import leak_scores
 
 CLASSES = ["a", "b", "c"]

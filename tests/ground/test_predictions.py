@@ -1,0 +1,48 @@
+"""The one table of predictions, made, taken apart and refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import (
+    from_predictions,
+    label_index,
+    likeliest,
+    prob_columns,
+    to_predictions,
+)
+
+CLASSES = ["a", "b", "c"]
+
+
+def test_what_goes_in_comes_out_again():
+    images = pd.DataFrame(
+        {"path": ["1", "2"], "label": ["c", "a"], "cell": ["x", pd.NA], "split": "test"},
+        index=[5, 9],
+    )
+    probs = np.array([[0.1, 0.2, 0.7], [0.2, 0.5, 0.3]])
+    table = to_predictions(images, probs, CLASSES)
+    assert list(table) == ["path", "label", "cell", *prob_columns(CLASSES), "predicted"]
+    assert table["predicted"].tolist() == likeliest(table).tolist() == ["c", "b"]
+    labels, found, classes, cells = from_predictions(table.sample(frac=1, axis=1, random_state=0))
+    assert (labels.tolist(), classes) == (["c", "a"], CLASSES)
+    assert (found == probs).all()
+    assert cells.isna().tolist() == [False, True]
+    assert from_predictions(table.drop(columns="cell"))[3].isna().all()
+
+
+def test_a_table_that_is_none_is_refused():
+    table = pd.DataFrame({"path": ["1"], "label": ["a"]})
+    with pytest.raises(HematoVisionError, match="prob_<class>"):
+        from_predictions(table)
+    with pytest.raises(HematoVisionError, match="basophil"):
+        from_predictions(table.assign(prob_a=1.0), ["a", "basophil"])
+    with pytest.raises(HematoVisionError, match="0 rows"):
+        from_predictions(table.assign(prob_a=1.0).head(0))
+
+
+def test_labels_become_positions():
+    assert label_index(["b", "a", "b"], ["a", "b"]).tolist() == [1, 0, 1]
+    with pytest.raises(HematoVisionError, match="came upon basophil"):
+        label_index(["a", "basophil"], ["a", "b"])
