@@ -1,10 +1,4 @@
-"""The figures of the notebooks: counts, distributions, bars and training curves.
-
-This module is the one door to every figure: those that show images come from `pictures`, those
-about scores from `score_figures`, the colours from `palette`. Every function takes data and returns
-a matplotlib Figure, closed in pyplot: show it by leaving it on a cell's last line, save it with
-`Run.write_figure`.
-"""
+"""Figures of counts, distributions, named values and training curves."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -25,48 +18,7 @@ from hv_utils.figures.palette import (
     new_figure,
     palette,
 )
-from hv_utils.figures.pictures import (
-    as_uint8,
-    before_after,
-    gradcam_panel,
-    image_grid,
-    photo_with_boxes,
-    prediction_gallery,
-)
-from hv_utils.figures.score_figures import (
-    cell_strip,
-    class_scores,
-    confusion,
-    influence,
-    precision_recall_curves,
-    reliability,
-    roc_curves,
-    score_intervals,
-)
 from hv_utils.ground.errors import HematoVisionError
-
-__all__ = [
-    "PALETTE",
-    "as_uint8",
-    "bars",
-    "before_after",
-    "cell_strip",
-    "class_counts",
-    "class_scores",
-    "confusion",
-    "gradcam_panel",
-    "histograms",
-    "image_grid",
-    "influence",
-    "palette",
-    "photo_with_boxes",
-    "precision_recall_curves",
-    "prediction_gallery",
-    "reliability",
-    "roc_curves",
-    "score_intervals",
-    "training_curves",
-]
 
 
 def class_counts(table: pd.DataFrame, *, by: str = "split", unit: str = "images") -> Figure:
@@ -136,6 +88,8 @@ def histograms(
     Figure
         Outlines, each group as share of its own rows, so that classes of different size compare.
     """
+    import seaborn as sns
+
     fig, ax = new_figure(size=(WIDTH, 3.2))
     common = {"data": values, "x": x, "bins": bins, "stat": "percent", "element": "step", "ax": ax}
     if by is None:

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
-from sklearn import metrics as sk
 
 from hv_utils.figures.palette import NEUTRAL, RIGHT, WIDTH, WRONG, markers, new_figure, palette
 
@@ -29,6 +27,8 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     Figure
         Shade is the share of the row, so that classes of different size compare.
     """
+    import seaborn as sns
+
     matrix = np.asarray(matrix)
     totals = matrix.sum(1, keepdims=True)
     shares = matrix / np.where(totals > 0, totals, 1)
@@ -114,6 +114,8 @@ def roc_curves(index: np.ndarray, pred_probs: np.ndarray, classes: Sequence[str]
     Figure
         The area of each curve in the legend.
     """
+    from sklearn import metrics as sk
+
     fig, ax = new_figure(size=(WIDTH, 4.1))
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls=(0, (1, 2)), label="guessing (area 0.50)")
     for j, (name, style) in enumerate(_styles(classes)):
@@ -141,6 +143,8 @@ def precision_recall_curves(
     Figure
         The average precision of each curve in the legend.
     """
+    from sklearn import metrics as sk
+
     fig, ax = new_figure(size=(WIDTH, 4.1))
     for j, (name, style) in enumerate(_styles(classes)):
         true = index == j

@@ -13,7 +13,7 @@ import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
 
-BLOCK = 1_000_000  # numbers that an array holds at most, where one resample leaves the choice
+BLOCK = 500_000  # numbers that an array holds at most, where one resample leaves the choice
 
 
 def cluster_codes(cells: Sequence[Any] | None, n_images: int) -> tuple[np.ndarray, int, bool]:

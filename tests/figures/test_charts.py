@@ -6,8 +6,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from hv_utils.figures import charts
-from hv_utils.figures.palette import markers
+from hv_utils.figures import charts, pictures
+from hv_utils.figures.palette import markers, palette
 from hv_utils.ground.errors import HematoVisionError
 
 CLASSES = ["eosinophil", "lymphocyte", "monocyte", "neutrophil"]
@@ -39,8 +39,8 @@ def nothing_clipped(fig):
 
 
 def test_every_class_has_one_colour_and_one_marker_whatever_its_company():
-    assert charts.palette(CLASSES)["monocyte"] == charts.palette(["monocyte"])["monocyte"]
-    many = charts.palette([*CLASSES, *(f"class {i}" for i in range(12))])
+    assert palette(CLASSES)["monocyte"] == palette(["monocyte"])["monocyte"]
+    many = palette([*CLASSES, *(f"class {i}" for i in range(12))])
     assert len(set(many.values())) == 16
     assert len(set(markers(CLASSES).values())) == 4
 
@@ -48,7 +48,7 @@ def test_every_class_has_one_colour_and_one_marker_whatever_its_company():
 def test_colours_stay_apart_for_colour_blind_eyes():
     # Deuteranopia after Viénot et al. (1999), on linear RGB.
     matrix = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
-    seen = [matrix @ np.array(to_rgb(c)) ** 2.2 for c in charts.palette(CLASSES).values()]
+    seen = [matrix @ np.array(to_rgb(c)) ** 2.2 for c in palette(CLASSES).values()]
     for i, first in enumerate(seen):
         for second in seen[i + 1 :]:
             assert np.linalg.norm(first.clip(0) ** 0.45 - second.clip(0) ** 0.45) > 0.12
@@ -63,16 +63,16 @@ def test_class_counts_write_each_count():
 
 
 def test_image_grid_has_a_title_for_each_image():
-    fig = charts.image_grid([image(i) for i in range(5)], list("vwxyz"), columns=3)
+    fig = pictures.image_grid([image(i) for i in range(5)], list("vwxyz"), columns=3)
     assert set("vwxyz") <= set(words(fig))
     assert len([ax for ax in fig.axes if ax.images]) == 5
     with pytest.raises(HematoVisionError, match="at least one image"):
-        charts.image_grid([])
+        pictures.image_grid([])
 
 
 def test_boxes_are_drawn_where_they_are():
     boxes = [Box("WBC", 2, 3, 20, 15), Box("RBC", 0, 0, 5, 6), Box("RBC", 9, 9, 12, 14)]
-    fig = charts.photo_with_boxes(image(), boxes, title="photo 00001")
+    fig = pictures.photo_with_boxes(image(), boxes, title="photo 00001")
     patch = fig.axes[0].patches[0]
     assert (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height()) == (2, 3, 18, 12)
     assert {"WBC (1)", "RBC (2)", "photo 00001"} <= set(words(fig))
@@ -104,7 +104,7 @@ def test_bars_write_values_and_draw_the_reference():
 
 
 def test_gallery_marks_right_and_wrong_in_words_as_well():
-    fig = charts.prediction_gallery(
+    fig = pictures.prediction_gallery(
         [image(), image(1), image(2)],
         ["monocyte", "monocyte", None],
         [0.987, 0.5, np.nan],
@@ -118,12 +118,12 @@ def test_gallery_marks_right_and_wrong_in_words_as_well():
 
 
 def test_before_after_and_gradcam_take_the_packages_arrays():
-    fig = charts.before_after([image()], [[image(1).astype("float32") + 0.4]], titles=["cell"])
+    fig = pictures.before_after([image()], [[image(1).astype("float32") + 0.4]], titles=["cell"])
     assert {"cell, before", "after (1)"} <= set(words(fig))
     heat = np.zeros((7, 7), "float32")
     mask = np.zeros((24, 32), bool)
     mask[5:9, 5:9] = True
-    fig = charts.gradcam_panel([image()], [heat], [image()], ["one"], masks=[mask])
+    fig = pictures.gradcam_panel([image()], [heat], [image()], ["one"], masks=[mask])
     assert {"one", "heat map", "overlay"} <= set(words(fig))
 
 
@@ -135,7 +135,7 @@ def test_histograms_with_and_without_groups():
 
 
 def test_as_uint8_clips_and_rounds():
-    assert charts.as_uint8(np.array([-3.0, 0.6, 300.0])).tolist() == [0, 1, 255]
+    assert pictures.as_uint8(np.array([-3.0, 0.6, 300.0])).tolist() == [0, 1, 255]
 
 
 def test_figures_are_closed_so_that_a_notebook_shows_them_once():

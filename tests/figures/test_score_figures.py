@@ -4,7 +4,7 @@ import pytest
 from test_charts import nothing_clipped, words
 
 from fake_predictions import CLASSES, predictions
-from hv_utils.figures import charts
+from hv_utils.figures import score_figures
 from hv_utils.ground.predictions import from_predictions, label_index
 from hv_utils.scores.calibration import reliability_table
 from hv_utils.scores.intervals import leave_one_cell_out
@@ -21,22 +21,22 @@ def result():
 
 
 def test_confusion_writes_counts_and_shares(result):
-    fig = charts.confusion([[3, 1], [0, 0]], ["a", "b"])
+    fig = score_figures.confusion([[3, 1], [0, 0]], ["a", "b"])
     assert {"3\n75 %", "1\n25 %", "0\n0 %", "true", "predicted"} <= set(words(fig))
-    fig = charts.confusion(result["confusion_matrix"], CLASSES)
+    fig = score_figures.confusion(result["confusion_matrix"], CLASSES)
     assert set(CLASSES) <= set(words(fig))
     assert nothing_clipped(fig)
 
 
 def test_class_scores_write_each_value(result):
     macro = {name: result[f"macro_{name}"] for name in ("precision", "recall", "f1")}
-    fig = charts.class_scores(result["per_class"], macro=macro)
+    fig = score_figures.class_scores(result["per_class"], macro=macro)
     assert f"{result['per_class']['monocyte']['f1']:.2f}" in words(fig)
     assert {"precision", "recall", "F1", "mean of the classes"} <= set(words(fig))
     assert nothing_clipped(fig)
 
 
-@pytest.mark.parametrize("draw", [charts.roc_curves, charts.precision_recall_curves])
+@pytest.mark.parametrize("draw", [score_figures.roc_curves, score_figures.precision_recall_curves])
 def test_curves_name_each_class_with_its_area(result, draw):
     fig = draw(result["index"], result["probs"], CLASSES)
     shown = words(fig)
@@ -46,13 +46,13 @@ def test_curves_name_each_class_with_its_area(result, draw):
 
 def test_curves_leave_out_a_class_without_images(result):
     keep = result["index"] != 2
-    fig = charts.roc_curves(result["index"][keep], result["probs"][keep], CLASSES)
+    fig = score_figures.roc_curves(result["index"][keep], result["probs"][keep], CLASSES)
     assert not any(text.startswith("monocyte") for text in words(fig))
 
 
 def test_reliability_draws_only_full_bins(result):
     table = reliability_table(result["index"], result["probs"])
-    fig = charts.reliability({"before": table, "after": table})
+    fig = score_figures.reliability({"before": table, "after": table})
     assert {"before", "after", "calibrated"} <= set(words(fig))
     line = next(line for line in fig.axes[0].lines if line.get_label() == "before")
     assert len(line.get_xdata()) == (table["n"] > 0).sum()
@@ -60,7 +60,7 @@ def test_reliability_draws_only_full_bins(result):
 
 def test_intervals_are_drawn_from_low_to_high(result):
     rows = headline_table(result)
-    fig = charts.score_intervals(rows, reference=0.91, reference_label="claimed")
+    fig = score_figures.score_intervals(rows, reference=0.91, reference_label="claimed")
     assert {"per image", "per cell", "claimed", "macro F1"} <= set(words(fig))
     segments = fig.axes[0].collections[0].get_segments()
     assert segments[0][:, 0] == pytest.approx(rows.loc[0, ["low", "high"]].to_numpy(float))
@@ -69,13 +69,13 @@ def test_intervals_are_drawn_from_low_to_high(result):
 
 def test_intervals_may_be_missing():
     row = {"name": "accuracy", "level": "per image", "value": 0.5, "low": None, "high": None}
-    assert "accuracy" in words(charts.score_intervals(pd.DataFrame([row])))
+    assert "accuracy" in words(score_figures.score_intervals(pd.DataFrame([row])))
 
 
 def test_cell_strip_names_the_worst_cells(result):
     cells = per_cell(result["table"])
     wrong = cells["n_images"] * (1 - cells["share_right"])
-    fig = charts.cell_strip(cells, name_worst=2)
+    fig = score_figures.cell_strip(cells, name_worst=2)
     named = [text for text in words(fig) if text.endswith("(10)")]
     assert len(named) == 2
     assert named[0].split()[0] in set(cells.loc[wrong >= wrong.nlargest(2).min(), "cell"])
@@ -84,13 +84,13 @@ def test_cell_strip_names_the_worst_cells(result):
 
 def test_cell_strip_of_a_faultless_run_names_none(result):
     cells = per_cell(result["table"]).assign(share_right=1.0)
-    assert not [text for text in words(charts.cell_strip(cells)) if text.endswith("(10)")]
+    assert not [text for text in words(score_figures.cell_strip(cells)) if text.endswith("(10)")]
 
 
 def test_influence_writes_signed_changes(result):
     cells = result["table"]["cell"].to_numpy()
     table = leave_one_cell_out(result["index"], result["probs"], CLASSES, cells)
-    fig = charts.influence(table, n=3)
+    fig = score_figures.influence(table, n=3)
     assert f"{table['change'].iloc[0]:+.3f}" in words(fig)
     assert np.sign(fig.axes[0].patches[0].get_width()) == np.sign(table["change"].iloc[0])
     assert nothing_clipped(fig)
