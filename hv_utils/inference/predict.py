@@ -14,6 +14,7 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
+from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.images.reading import ImageError, read_resized
 from hv_utils.inference.onnx_model import (
@@ -34,7 +35,7 @@ DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 def columns(classes: Sequence[str]) -> list[str]:
     """Return the columns of the prediction table."""
-    return ["path", "predicted", "confidence", "status", *(f"prob_{name}" for name in classes)]
+    return ["path", "predicted", "confidence", "status", *prob_columns(classes)]
 
 
 def predict_rows(
@@ -126,7 +127,7 @@ def _labelled(path: Path, verdicts: Verdicts, position: int, classes: Sequence[s
         "predicted": "" if status == NOT_A_CELL else classes[best],
         "confidence": float(probabilities[best]),
         "status": status,
-        **{f"prob_{name}": float(p) for name, p in zip(classes, probabilities, strict=True)},
+        **dict(zip(prob_columns(classes), map(float, probabilities), strict=True)),
         "reason": "",
     }
     if verdicts.heat_maps is not None:
@@ -135,7 +136,7 @@ def _labelled(path: Path, verdicts: Verdicts, position: int, classes: Sequence[s
 
 
 def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
-    figures = dict.fromkeys(("confidence", *(f"prob_{name}" for name in classes)), math.nan)
+    figures = dict.fromkeys(("confidence", *prob_columns(classes)), math.nan)
     return {
         "path": str(path),
         "predicted": "",

@@ -13,6 +13,7 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
+from hv_utils.ground.predictions import prob_columns
 from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.images.reading import read_image
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
@@ -77,8 +78,8 @@ class Report:
         folder = _common_folder([row["path"] for row in self.rows])
         for row in self.rows:
             figures = [
-                "" if row["status"] == UNREADABLE else f"{row[f'prob_{name}']:.3f}"
-                for name in self.classes
+                "" if row["status"] == UNREADABLE else f"{row[name]:.3f}"
+                for name in prob_columns(self.classes)
             ]
             table.add_row(
                 Text(os.path.relpath(row["path"], folder)),  # no markup: names may hold [brackets]

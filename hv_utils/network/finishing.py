@@ -13,12 +13,13 @@ import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
+from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
 from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
-from hv_utils.network.preprocessing import encode_labels, load_images
+from hv_utils.network.preprocessing import load_images
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.thresholds import choose_threshold
 
@@ -88,7 +89,7 @@ def finish_model(
     (_, features), (logits, val_features) = (
         network_outputs(model, list(part["path"])) for part in (train, val)
     )
-    y_train, y_val = (encode_labels(part["label"], model.classes) for part in (train, val))
+    y_train, y_val = (label_index(part["label"], model.classes) for part in (train, val))
     raw = model.probabilities(logits)
     temperature = fit_temperature(y_val, raw)
     calibrated = OnnxClassifier(
@@ -98,7 +99,7 @@ def finish_model(
     photos = {split: photos_of(run, table, split, max_images) for split in ("train", "val")}
     novelty = fit_novelty(
         _joined(model, features, photos["train"]),
-        np.concatenate([y_train, encode_labels(photos["train"]["label"], model.classes)]),
+        np.concatenate([y_train, label_index(photos["train"]["label"], model.classes)]),
         _joined(model, val_features, photos["val"]),
         rank=rank,
     )

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.network.model import LOGITS_LAYER
+from hv_utils.network.weights import FEATURE_MAP_LAYER
 
 if TYPE_CHECKING:
     import keras
-
-FEATURE_MAP_LAYER = "top_activation"
-LOGITS_LAYER = "logits"
 
 
 def grad_cam(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import keras
 
 FEATURE_LAYER = "avg_pool"
-FEATURE_MAP_LAYER = "top_activation"
 LOGITS_LAYER = "logits"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -200,37 +199,10 @@ def class_weights(labels_index: Sequence[int]) -> dict[int, float]:
     HematoVisionError
         Where there are no labels.
     """
-    counts = Counter(int(label) for label in labels_index)
-    if not counts:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    if not len(labels_index):
         raise HematoVisionError("expected the labels of the training images, but there are none")
-    total = sum(counts.values())
-    return {label: total / (len(counts) * counts[label]) for label in sorted(counts)}
-
-
-def encode_labels(labels: Iterable[str], classes: Sequence[str]) -> np.ndarray:
-    """Turn class names into their positions in `classes`.
-
-    Parameters
-    ----------
-    labels : iterable of str
-    classes : sequence of str
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (N,), dtype int32.
-
-    Raises
-    ------
-    HematoVisionError
-        Where a label is not among the classes.
-    """
-    position = {name: index for index, name in enumerate(classes)}
-    labels = list(labels)
-    unknown = sorted({str(label) for label in labels if label not in position})
-    if unknown:
-        raise HematoVisionError(
-            f"expected labels among {', '.join(classes)}, but came upon {', '.join(unknown)}: "
-            "the model was probably trained on other classes; train again on this table"
-        )
-    return np.array([position[label] for label in labels], dtype=np.int32)
+    classes = np.unique(labels_index)
+    weights = compute_class_weight("balanced", classes=classes, y=labels_index)
+    return dict(zip(classes.tolist(), weights.tolist(), strict=True))

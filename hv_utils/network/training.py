@@ -12,6 +12,7 @@ import pandas as pd
 
 from hv_utils.data.splits import check_no_leak
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import label_index
 from hv_utils.ground.progress import print_progress
 from hv_utils.network.checkpoints import (
     Kept,
@@ -26,7 +27,7 @@ from hv_utils.network.model import (
     input_size,
     predict_probs,
 )
-from hv_utils.network.preprocessing import batches, class_weights, encode_labels, load_images
+from hv_utils.network.preprocessing import batches, class_weights, load_images
 from hv_utils.network.training_steps import (
     compile_model,
     cosine_schedule,
@@ -110,7 +111,7 @@ def train_head(
     if rows := load_state(checkpoint, "head", model, fingerprint=fingerprint):
         print("head: trained before the interruption", flush=True)
         return pd.DataFrame(rows)
-    y_train, y_val = (encode_labels(table["label"], classes) for table in (train, val))
+    y_train, y_val = (label_index(table["label"], classes) for table in (train, val))
     if calibration_images is None:
         calibration_images = 256 if getattr(model, "start_weights", "") == "lite0" else 0
     if calibration_images:
@@ -236,8 +237,8 @@ def fine_tune(
         "seed": seed,
     }
     fingerprint = fingerprint_training(model, settings, pd.concat([train, val]))
-    y_val = encode_labels(val["label"], classes)
-    y_train = encode_labels(train["label"], classes)
+    y_val = label_index(val["label"], classes)
+    y_train = label_index(train["label"], classes)
     weights = class_weights(y_train) if class_weight else None
     count = min(images_per_epoch or len(train), len(train))
     steps = -(-count // batch_size)

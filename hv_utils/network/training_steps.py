@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hv_utils.scores.calibration import log_loss
+
 if TYPE_CHECKING:
     import keras
 
@@ -64,7 +66,7 @@ def judge(probs: np.ndarray, y_val: np.ndarray) -> dict[str, float]:
     labels = range(probs.shape[1])
     macro_f1 = f1_score(y_val, predicted, labels=labels, average="macro", zero_division=0)
     return {
-        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
+        "val_loss": log_loss(y_val, probs),
         "val_accuracy": float((predicted == y_val).mean()),
         "val_macro_f1": float(macro_f1),
     }

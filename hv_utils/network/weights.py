@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 START_WEIGHTS = ("auto", "imagenet", "lite0", "hematovision", "none")
 FOLDER = Path(__file__).parent.parent / "shipped"
-LAST_LAYER = "top_activation"
+FEATURE_MAP_LAYER = "top_activation"  # the last of the backbone
 DOWNLOAD_HOST = "storage.googleapis.com"
 # EfficientNet-Lite0 was trained on (x - 127) / 128. EfficientNetB0 divides by 255 and then
 # normalises, so these two make its first layers compute the same.
@@ -220,7 +220,7 @@ def backbone_of(path: str | Path, *, size: tuple[int, int]) -> keras.Model:
         )
     try:
         donor = keras.saving.load_model(path, compile=False)
-        base = keras.Model(donor.input, donor.get_layer(LAST_LAYER).output)
+        base = keras.Model(donor.input, donor.get_layer(FEATURE_MAP_LAYER).output)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise HematoVisionError(

@@ -8,7 +8,6 @@ from hv_utils.network.preprocessing import (
     augmentation_layers,
     batches,
     class_weights,
-    encode_labels,
     image_data_generator,
     load_images,
 )
@@ -118,9 +117,3 @@ def test_class_weights_balance():
     assert class_weights([0, 1, 1, 0]) == {0: 1.0, 1: 1.0}
     with pytest.raises(HematoVisionError, match="no"):
         class_weights([])
-
-
-def test_encode_labels():
-    assert encode_labels(["b", "a", "b"], ["a", "b"]).tolist() == [1, 0, 1]
-    with pytest.raises(HematoVisionError, match="basophil"):
-        encode_labels(["a", "basophil"], ["a", "b"])
