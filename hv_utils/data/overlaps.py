@@ -15,9 +15,10 @@ import pandas as pd
 
 from hv_utils.data import local_features as local
 from hv_utils.data.photo_index import PhotoIndex, affine_columns, credible
-from hv_utils.data.source_map import AFFINE, BOX, COPY_SIZE, PHOTO_SIZE, carry, white_boxes
+from hv_utils.data.source_map import AFFINE, BOX, carry, white_boxes
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.runs import REFERENCE_RESULTS
+from hv_utils.images.reading import COPY_SIZE, PHOTO_SIZE
 
 OVERLAPS = REFERENCE_RESULTS / "kaggle-overlaps.csv"
 OVERLAP_COLUMNS = ["photo", "other", "shared", "correlation", "inliers", *AFFINE, "same_cell"]

@@ -12,9 +12,8 @@ import numpy as np
 from hv_utils.data import local_features as local
 from hv_utils.data.source_map import AFFINE
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.images.reading import read_image
+from hv_utils.images.reading import COPY_SIZE, read_image
 
-FRAME = (320, 240)  # width and height at which photos are compared: those of the copies
 PHOTO_CONTRAST = 0.02
 INDEX_SEED = 0
 TREES = 4
@@ -58,7 +57,7 @@ def read_photo(path: str | Path, name: str) -> Photo:
     ImageError
         Where it cannot be read.
     """
-    grey = read_grey(path, size=FRAME)
+    grey = read_grey(path, size=COPY_SIZE[::-1])
     features = local.extract(grey, contrast=PHOTO_CONTRAST)
     return Photo(name, grey, (features, local.mirror(features)))
 

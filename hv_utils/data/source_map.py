@@ -16,6 +16,7 @@ import pandas as pd
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.runs import REFERENCE_RESULTS
+from hv_utils.images.reading import COPY_SIZE, PHOTO_SIZE
 from hv_utils.images.voc import Box, read_boxes, white_cell
 
 SOURCE_MAP = REFERENCE_RESULTS / "kaggle-sources.csv"
@@ -33,7 +34,6 @@ KINDS = {"photo": "string", "group": "string", "mirrored": "boolean", "inliers":
 DECIMALS = {"a00": 4, "a01": 4, "a02": 2, "a10": 4, "a11": 4, "a12": 2, "visible": 3}
 LEFT_THE_FRAME = 0.5
 """A copy that shows less than this share of its cell's box no longer shows the cell."""
-PHOTO_SIZE, COPY_SIZE = (480, 640), (240, 320)
 
 
 def write_map(table: pd.DataFrame, path: str | Path) -> Path:

@@ -18,10 +18,10 @@ from hv_utils.drawn.smear import Photo, draw_photo
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images import labels
 from hv_utils.images.labels import CLASSES
-from hv_utils.images.voc import write_boxes
+from hv_utils.images.reading import COPY_SIZE
+from hv_utils.images.voc import WHITE_CELL, Box, write_boxes
 
 PHOTOS = {"eosinophil": 40, "lymphocyte": 20, "monocyte": 16, "neutrophil": 64}
-COPY_SIZE = (240, 320)
 JPEG_QUALITY = 95
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 128, 255
 DOUBTFUL = ("blank", "several", "blank", "several")
@@ -193,14 +193,13 @@ def _with_second_cell(photo: Photo, other: Photo) -> Photo:
     inside = (new_ys >= 0) & (new_ys < height) & (new_xs >= 0) & (new_xs < width)
     image = photo.image.copy()
     image[new_ys[inside], new_xs[inside]] = other.image[ys[inside], xs[inside]]
-    white = next(box for box in other.boxes if box.name == "WBC")
     corners = {
         "xmin": max(int(new_xs.min()), 0),
         "ymin": max(int(new_ys.min()), 0),
         "xmax": min(int(new_xs.max()), width - 1),
         "ymax": min(int(new_ys.max()), height - 1),
     }
-    box = type(white)(name="WBC", **corners)
+    box = Box(WHITE_CELL, **corners)
     return Photo(image, photo.nucleus_mask, photo.cell_mask, [*photo.boxes, box])
 
 

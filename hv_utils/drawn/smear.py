@@ -14,9 +14,9 @@ import numpy as np
 from hv_utils.drawn.drawing import PLASMA, Outline, density, patch_grid, smooth_noise, step
 from hv_utils.drawn.white_cell import WhiteCell, draw_white_cell
 from hv_utils.images.labels import MICROMETRES_PER_PIXEL, PLATELET_UM, RED_CELL_UM
-from hv_utils.images.voc import Box
+from hv_utils.images.reading import PHOTO_SIZE
+from hv_utils.images.voc import PLATELETS, RED_CELL, WHITE_CELL, Box
 
-PHOTO_SIZE = (480, 640)
 HAEMOGLOBIN = density(190, 158, 150)
 PLATELET = density(158, 146, 207)
 THICK_SHARE = 0.25
@@ -87,7 +87,7 @@ def draw_photo(
         boxes += _add_platelet(canvas, place, radius, azure, rng)
     cell_mask, nucleus_mask = _add_white_cell(canvas, white, place, azure, eosin)
     rows, columns = np.nonzero(cell_mask)
-    box = Box("WBC", *(int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max())))
+    box = Box(WHITE_CELL, *(int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max())))
     image = _photograph(canvas, rng)
     return Photo(image, nucleus_mask, cell_mask, [box, *boxes])
 
@@ -147,7 +147,7 @@ def _add_red_cell(canvas, centre, wide: float, eosin: float, thick: bool, rng) -
     rim = 1 + 0.18 * np.exp(-(((depth - 0.06) / 0.05) ** 2))
     amount = profile * rim * step(distance, 4.5) * rng.normal(1.05, 0.14)
     colour = HAEMOGLOBIN * (eosin * rng.normal(1, 0.04, 3).astype(np.float32))
-    return _paste(canvas, amount[..., None] * colour, distance < 0, centre, "RBC")
+    return _paste(canvas, amount[..., None] * colour, distance < 0, centre, RED_CELL)
 
 
 def _add_platelet(canvas, white, radius: float, azure: float, rng) -> list[Box]:
@@ -166,7 +166,7 @@ def _add_platelet(canvas, white, radius: float, azure: float, rng) -> list[Box]:
     middle = np.exp(-((x**2 + y**2) / wide**2) * 6)
     grains = 1 + 0.3 * np.clip(smooth_noise(x.shape, 5, rng), -1, 2)
     amount = step(distance, 8) * (0.35 + 0.75 * middle * grains) * azure
-    return _paste(canvas, amount[..., None] * PLATELET, distance < 0, centre, "Platelets")
+    return _paste(canvas, amount[..., None] * PLATELET, distance < 0, centre, PLATELETS)
 
 
 def _overlap(shape, patch_shape, centre) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

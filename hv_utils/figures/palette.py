@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from hv_utils.images.voc import PLATELETS, RED_CELL, WHITE_CELL
+
 PALETTE = {
     "eosinophil": "#D55E00",
     "lymphocyte": "#0072B2",
@@ -23,7 +25,7 @@ NEUTRAL = "#6B7280"
 RIGHT, WRONG = "#0072B2", "#D55E00"
 _SPARE = ("#E69F00", "#56B4E9", "#000000", "#F0E442", "#999999")
 _MARKERS = "osD^vPX*<>"
-BOX_COLOURS = {"WBC": "#0072B2", "RBC": "#D55E00", "Platelets": "#000000"}
+BOX_COLOURS = {WHITE_CELL: "#0072B2", RED_CELL: "#D55E00", PLATELETS: "#000000"}
 SPLIT_HATCHES = {"train": "", "val": "//", "test": "..", "simple": "xx"}
 WIDTH = 7.2  # inches: the text width of the book at 100 dots an inch
 STYLE = {

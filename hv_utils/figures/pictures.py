@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from hv_utils.figures.palette import BOX_COLOURS, RIGHT, WIDTH, WRONG, new_figure
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.voc import PLATELETS, RED_CELL, WHITE_CELL
 
 
 def image_grid(
@@ -86,7 +87,7 @@ def photo_with_boxes(image: np.ndarray, boxes: Iterable[Any], *, title: str = ""
     height, width = image.shape[:2]
     fig, ax = new_figure(size=(WIDTH * 0.8, WIDTH * 0.8 * height / width + 0.5))
     ax.imshow(image)
-    styles = {"WBC": ("-", 2.6), "RBC": ("-", 1.2), "Platelets": ("--", 1.8)}
+    styles = {WHITE_CELL: ("-", 2.6), RED_CELL: ("-", 1.2), PLATELETS: ("--", 1.8)}
     seen: dict[str, int] = {}
     handles = {}
     for box in boxes:

@@ -233,6 +233,11 @@ def reference_results(profile: str = "kaggle") -> dict[str, Any] | None:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
+def is_drawn(table: pd.DataFrame) -> bool:
+    """Return whether the cells of an image table are drawn: all of them come from the demo."""
+    return set(table["source"]) == {"demo"}
+
+
 def drawn_note(table: pd.DataFrame) -> Markdown:
     """Return the note that says whether the cells of an image table are drawn or photographed.
 
@@ -247,7 +252,7 @@ def drawn_note(table: pd.DataFrame) -> Markdown:
     """
     from IPython.display import Markdown
 
-    if set(table["source"]) == {"demo"}:
+    if is_drawn(table):
         text = (
             "**The cells are drawn.** This run used the demo: every cell below was drawn by "
             "`hv_utils.drawn`, none was photographed. Its figures show how the methods behave; "

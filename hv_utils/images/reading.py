@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hv_utils.ground.errors import HematoVisionError
 
+PHOTO_SIZE, COPY_SIZE = (480, 640), (240, 320)  # height and width in the data set, pixels
 MIN_SIDE = 16
 MAX_SIDE = 10_000
 # Sixteen-bit greyscale: Pillow keeps it as it is, where `convert("RGB")` would clip it to white.

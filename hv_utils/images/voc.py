@@ -10,7 +10,7 @@ from pathlib import Path
 from hv_utils.ground.errors import HematoVisionError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-WHITE_CELL = "WBC"
+WHITE_CELL, RED_CELL, PLATELETS = "WBC", "RBC", "Platelets"  # the names of the data set
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Box:
     Attributes
     ----------
     name : str
-        `WBC`, `RBC` or `Platelets` in the data set.
+        `WHITE_CELL`, `RED_CELL` or `PLATELETS` in the data set.
     xmin, ymin, xmax, ymax : int
         Corners in pixels of the photo, x to the right and y down.
     """
