@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from hv_utils.ground.predictions import likeliest
+
 FINDING_COLUMNS = [
     *("reason", "cell", "label", "suggested", "prob_label", "prob_suggested"),
     *("n_repeats_wrong", "confident", "detail", "path"),
@@ -73,6 +75,37 @@ def partly_outside(images: pd.DataFrame, *, least: float = 0.9) -> pd.DataFrame:
     if "visible" not in images:
         return images.head(0)
     return images[images["visible"] < least].sort_values("visible", kind="stable")
+
+
+def right_by_visibility(
+    oof: pd.DataFrame, images: pd.DataFrame, *, least: float = 0.9
+) -> pd.DataFrame:
+    """Compare the verdicts on images that show their cell whole and in part.
+
+    Parameters
+    ----------
+    oof : DataFrame
+        oof-predictions.csv: `path`, `label`, `prob_<class>`, several rows an image.
+    images : DataFrame
+        Image table, with `visible` where known.
+    least : float
+        Share below which a cell counts as cut off, an edge of the table's rows.
+
+    Returns
+    -------
+    DataFrame
+        One row a range of `visible`: `images` and `right`, the share judged right; no rows where
+        verdicts or `visible` are missing.
+    """
+    if oof.empty or "visible" not in images or images["visible"].isna().all():
+        return pd.DataFrame(columns=["images", "right"])
+    right = pd.Series(likeliest(oof) == oof["label"].to_numpy(object)).groupby(oof["path"]).mean()
+    visible = images.drop_duplicates("path").set_index("path")["visible"].reindex(right.index)
+    edges = {"less than half": 0.5} if least > 0.5 else {}
+    edges[f"up to {least:g}"] = least
+    edges |= {name: edge for name, edge in {"more": 0.999, "all of it": 1.0}.items() if edge > least}
+    ranges = pd.cut(visible, [-1, *edges.values()], labels=list(edges))
+    return right.groupby(ranges, observed=True).agg(images="size", right="mean")
 
 
 def label_conflicts(images: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
