@@ -27,7 +27,7 @@ from hv_utils.network.checkpoints import fingerprint_settings
 from hv_utils.network.model import build_model, predict_probs
 from hv_utils.network.preprocessing import augmentation_layers
 from hv_utils.network.training import fine_tune, train_head
-from hv_utils.scores.paired import Resamples, collect, compare, gains
+from hv_utils.scores.paired import collect, compare, gains
 
 COPIES = {"train": 14, "val": 8, "test": 8}  # of one cell, at most
 PASSES, IMAGES_PER_PASS = 3, 1600
@@ -102,10 +102,8 @@ def measure(run: Run) -> dict[str, Any]:
         with np.load(file) as arrays:
             held[name] = collect(parts["test"], arrays["probs"][None], classes)
     reference, *others = held
-    resamples = Resamples.draw(held[reference])
     differences = {name: (name, reference) for name in others}
-    scores = compare(held, classes, resamples)
-    changes = gains(held, differences, classes, resamples)
+    scores, changes = compare(held), gains(held, differences)
     return {
         "reference": reference,
         "cells": {name: int(part["cell"].nunique()) for name, part in parts.items()},

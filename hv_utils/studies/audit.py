@@ -103,7 +103,8 @@ def right_by_visibility(
     visible = images.drop_duplicates("path").set_index("path")["visible"].reindex(right.index)
     edges = {"less than half": 0.5} if least > 0.5 else {}
     edges[f"up to {least:g}"] = least
-    edges |= {name: edge for name, edge in {"more": 0.999, "all of it": 1.0}.items() if edge > least}
+    above = {"more": 0.999, "all of it": 1.0}
+    edges |= {name: edge for name, edge in above.items() if edge > least}
     ranges = pd.cut(visible, [-1, *edges.values()], labels=list(edges))
     return right.groupby(ranges, observed=True).agg(images="size", right="mean")
 

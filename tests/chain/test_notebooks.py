@@ -83,7 +83,7 @@ class TestContract:
     def test_figures_have_alt_text(self, path):
         for cell in read(path).cells:
             draws = cell.cell_type == "code" and re.search(
-                r"plotting\w*\.\w+\(|plt\.subplots", cell.source
+                r"\b(charts|pictures|score_figures)\.\w+\(|plt\.subplots", cell.source
             )
             if draws:
                 alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")

@@ -48,6 +48,24 @@ def oof(probs, label="a"):
 
 
 class TestTables:
+    @pytest.mark.parametrize(
+        ("least", "rows"),
+        [
+            (0.9, {"less than half": 1, "up to 0.9": 1, "more": 1, "all of it": 1}),
+            (0.4, {"more": 3, "all of it": 1}),
+            (1.0, {"less than half": 1, "up to 1": 3}),
+        ],
+    )
+    def test_verdicts_by_what_is_visible(self, images, least, rows):
+        table = oof([[1.0, 0.0, 1.0, 0.0]] * 2).assign(label=["a"] * 4 + ["b"] * 4)
+        table["path"] = list("abcd") * 2
+        images = images.assign(path=list("abcde"))
+        found = audit.right_by_visibility(table, images, least=least)
+        assert found["images"].to_dict() == rows
+        assert (found["right"] == 0.5).all(), "right in one of two repeats"
+        assert audit.right_by_visibility(table.head(0), images).empty
+        assert audit.right_by_visibility(table, images.drop(columns="visible")).empty
+
     def test_doubtful_rows(self, photos):
         assert audit.doubtful_rows(photos)["photo"].tolist() == ["00001", "00002"]
 

@@ -1,5 +1,7 @@
 """Duplicates: equal files, alike photos, and photos of one field."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -58,6 +60,20 @@ def test_exact_duplicates_are_sets_of_equal_content():
     assert found["splits"].tolist() == [("test", "train"), ("test",)]
     assert found["cells"].tolist() == [("1",), ("2", "3")]
     assert duplicates.exact_duplicates(images.drop_duplicates("sha256")).empty
+
+
+def test_pairs_of_hashes_are_those_of_every_comparison_in_bounded_memory():
+    rng = np.random.default_rng(0)
+    hashes = rng.random((2000, 256)) < 0.5
+    hashes[1999] = hashes[3] ^ (np.arange(256) < 5)
+    hashes[700] = hashes[3]
+    tracemalloc.start()
+    found = duplicates.hash_pairs(hashes, max_bits=40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.to_numpy().tolist() == [[3, 700, 0], [3, 1999, 5], [700, 1999, 5]]
+    assert peak < 12e6, "all pairs at once would take 130 MB"
+    assert duplicates.hash_pairs(hashes[:0], max_bits=40).empty
 
 
 @pytest.fixture

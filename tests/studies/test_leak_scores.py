@@ -1,12 +1,10 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hv_utils.ground.files import dump_json
 from hv_utils.ground.predictions import from_predictions, label_index
+from hv_utils.scores.bootstrap import percentiles
 from hv_utils.scores.intervals import bootstrap_interval
 from hv_utils.studies import leak_scores
 
@@ -28,11 +26,11 @@ def judged(share_right=0.7, cells=(12, 8, 5), copies=6, seed=0, luck=0.0):
     return pd.DataFrame(rows, columns=columns).astype({"cell": "string"})
 
 
-def test_resamples_are_those_of_the_intervals_module():
+def test_resamples_are_those_of_the_intervals():
     table = judged()
     labels, probs, classes, cells = from_predictions(table)
     expected = bootstrap_interval(label_index(labels, classes), probs, classes, cells, seed=4)
-    found = leak_scores.interval(leak_scores.f1_resamples(table, seed=4))
+    found = percentiles(leak_scores.f1_resamples(table, seed=4))
     assert found["low"] == pytest.approx(expected["macro_f1"]["low"])
     assert found["high"] == pytest.approx(expected["macro_f1"]["high"])
 
@@ -128,60 +126,3 @@ def test_repeats_have_mean_spread_and_interval():
         assert found[view]["low"] < found[view]["mean"] < found[view]["high"]
     assert found["image"]["scores"][1] == leak_scores.macro_f1(oof[oof["repeat"] == 1])
     assert leak_scores.repeated_summary(oof[oof["repeat"] == 0])["image"]["sd"] is None
-
-
-def result(*, known=True):
-    table = judged()
-    table = table if known else table.assign(cell=pd.NA)
-    schemes = ["random", "prefix", "source", "test"] if known else ["random", "test"]
-    score = leak_scores.summarise(table, n_resamples=200)
-    border = score | {"chance": leak_scores.chance(table), "verdict": "no better than chance"}
-    pair = {"random": table, "source": judged(0.2)}
-    return {
-        "schemes": dict.fromkeys(schemes, score),
-        "inflation": leak_scores.inflation(pair) if known else None,
-        "border": dict.fromkeys(["source", "test"] if known else ["test"], border),
-        "cross_validation": leak_scores.repeated_summary(repeats()) if known else None,
-    }
-
-
-def test_headlines_survive_the_file():
-    found = result()
-    kept = json.loads(dump_json(found))
-    assert leak_scores.headlines(kept) == leak_scores.headlines(found)
-    names = {"f1_random", "f1_prefix", "f1_source", "f1_test", "inflation", "border_f1"}
-    assert set(leak_scores.headlines(found)) == names | {"border_chance", "cv_mean"}
-    assert all(score["low"] <= score["high"] for score in leak_scores.headlines(found).values())
-
-
-def test_builds_side_by_side():
-    here, there = result(known=False), result()
-    table = leak_scores.comparison_table({"this build": here, "real data": there})
-    assert list(table.columns) == ["this build", "real data"]
-    assert table.loc["macro F1, split by source photo", "this build"] == "n/a"
-    value = there["schemes"]["source"]["image"]["macro_f1"]
-    assert table.loc["macro F1, split by source photo", "real data"].startswith(f"{value:.3f} (")
-    assert table.loc["inflation (random minus by source)", "real data"].startswith("+")
-
-
-def test_numbers_for_the_prose_are_the_same_keys_whatever_is_missing():
-    full, poor = result(), result(known=False)
-    values = leak_scores.glue_values(full, full)
-    assert values["f1_source"] == full["schemes"]["source"]["image"]["macro_f1"]
-    assert values["real_f1_source"] == f"{values['f1_source']:.3f}"
-    assert values["real_inflation"] == f"{full['inflation']['value']:+.3f}"
-    assert values["n_cells_cv"] == 25
-    assert values["real_n_cells_cv"] == "25"
-    missing = leak_scores.glue_values(poor, None)
-    assert set(missing) == set(values)
-    assert np.isnan(missing["f1_source"])
-    assert np.isnan(missing["cv_sd"])
-    assert {missing[name] for name in missing if name.startswith("real_")} == {"n/a"}
-    assert missing["inflation_reading"] == "could not be measured here"
-
-
-@pytest.mark.parametrize(("low", "reading"), [(0.1, "is memory"), (-0.02, "cannot be told")])
-def test_a_difference_is_memory_only_where_its_interval_says_so(low, reading):
-    full = result()
-    changed = {**full, "inflation": {**full["inflation"], "low": low}}
-    assert leak_scores.glue_values(changed, None)["inflation_reading"].startswith(reading)
