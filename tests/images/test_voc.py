@@ -7,7 +7,7 @@ import pytest
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import MICROMETRES_PER_PIXEL, RED_CELL_UM
-from hv_utils.images.voc import Box, read_boxes, white_cells, write_boxes
+from hv_utils.images.voc import Box, read_boxes, white_cell, write_boxes
 
 BOXES = [Box("WBC", 10, 20, 200, 210), Box("RBC", 0, 0, 90, 80), Box("Platelets", 600, 5, 640, 30)]
 
@@ -88,5 +88,5 @@ def test_real_annotations_give_the_scale_of_the_drawing(real_archive, tmp_path):
 
 def test_the_largest_white_cell_comes_first():
     boxes = [Box("WBC", 0, 0, 5, 5), Box("RBC", 0, 0, 90, 90), Box("WBC", 9, 9, 30, 20)]
-    assert white_cells(boxes) == [boxes[2], boxes[0]]
-    assert white_cells(boxes[1:2]) == []
+    assert white_cell(boxes) == boxes[2]
+    assert white_cell(boxes[1:2]) is None
