@@ -1,6 +1,7 @@
 """The chain, on two small notebooks: what runs again, what is skipped, what stops it."""
 
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from conftest import ROOT
 from hv_utils import cli
 from hv_utils.chain import parameters, steps
 from hv_utils.chain.pipeline import listed, run_chain
@@ -24,6 +26,7 @@ FIRST = """
 from pathlib import Path
 from hv_utils.ground.runs import Run
 run = Run.open(run_dir)
+print("drawn: █████░")
 run.write_json("first.json", {"size": size})
 """
 SECOND = """
@@ -113,12 +116,13 @@ cli.main()
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_stopped_chain_ends_at_once_and_resumes(chain, as_command, write_notebook, tmp_path):
+    few = {**os.environ, "PYTHONIOENCODING": "cp1252"}  # as a log file on Windows
     started = tmp_path / "started"
     slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
     write_notebook(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, slow)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
         started.unlink(missing_ok=True)
-        with subprocess.Popen(as_command, stdout=-1, stderr=-1, text=True) as process:
+        with subprocess.Popen(as_command, stdout=-1, stderr=-1, text=True, env=few) as process:
             while not started.exists():
                 assert process.poll() is None, process.stderr.read()
                 time.sleep(0.05)
@@ -136,6 +140,22 @@ def test_a_stopped_chain_ends_at_once_and_resumes(chain, as_command, write_noteb
         assert not psutil.wait_procs(kernels, timeout=10)[1], "the kernels end with their chain"
     write_notebook(chain.notebooks / "02_second.ipynb", SECOND_PARAMETERS, SECOND)
     assert chain() == ["01_first"], "the lock is free and the first step is kept"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_kills_at_random_moments_lose_nothing(as_command, tmp_path):
+    """Give the torture its short form; the long one is `scripts/torture.py`."""
+    path = ROOT / "scripts" / "torture.py"
+    spec = importlib.util.spec_from_file_location("torture", path)
+    torture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(torture)
+    report = torture.torture(
+        as_command[:-1], tmp_path / "runs", kills=4, seed=0, compared=("first.json", "second.json")
+    )
+    assert report["kills"] == 4
+    for fault in ("ran_twice", "missing", "different", "leftovers"):
+        assert not report[fault], fault
 
 
 def test_a_step_that_was_stopped_halfway_is_not_taken_for_finished(chain, write_notebook):
