@@ -217,6 +217,8 @@ def main() -> None:
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
         resumes = "; the same command resumes" if "run" in sys.argv[1:2] else ""
+        if resumes and (forced := sorted({"--force", "--from"} & set(sys.argv))):
+            resumes += f", without {' and '.join(forced)}"
         with suppress(OSError):  # the terminal may be gone
             click.echo(f"hv: stopped{resumes}", err=True)
         sys.exit(STOPPED_BY + received[-1])

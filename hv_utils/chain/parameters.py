@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,9 @@ from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.network.weights import START_WEIGHTS
 
 PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
-PATHS = ("archive", "folder", "images", "source_map", "weights", "probe_weights")
+INPUTS = ("archive", "folder", "images")  # many or large files, known by size and time of change
+FILES = ("source_map", "weights", "probe_weights")  # known by their content
+PATHS = (*INPUTS, *FILES)
 CHAIN_PARAMETER = "run_dir"  # set by the chain itself
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 
@@ -119,16 +120,13 @@ def from_command_line(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return absolute_paths(dict(pairs), Path.cwd())
 
 
-def validate(
-    profile: Mapping[str, Any], overrides: Mapping[str, Any], notebooks: Iterable[Path]
-) -> dict[Path, dict[str, Any]]:
+def validate(values: Mapping[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     """Give each notebook the values it declares, and refuse everything else.
 
     Parameters
     ----------
-    profile, overrides : mapping
-        Parameter name to value; the second replaces the first. What is text is read as the type
-        that is declared.
+    values : mapping
+        Parameter name to value; text is read as the type that is declared.
     notebooks : iterable of Path
         The notebooks of the chain.
 
@@ -140,10 +138,8 @@ def validate(
     Raises
     ------
     HematoVisionError
-        For a name that no notebook declares, a value of another type, or one that would have no
-        effect.
+        For a name that no notebook declares, or a value of another type.
     """
-    values = {**profile, **overrides}
     declarations = {notebook: declared(notebook) for notebook in notebooks}
     known = {name for names in declarations.values() for name in names} - {CHAIN_PARAMETER}
     for name in values:
@@ -152,8 +148,6 @@ def validate(
                 f"expected a parameter that some notebook declares, but none declares {name!r}: "
                 f"the parameters are {', '.join(sorted(known))}"
             )
-    given = overrides if "source" in overrides else values
-    _refuse_without_effect(given, values.get("source"), declarations.values())
     return {
         notebook: {
             name: _cast(name, values[name], declaration["inferred_type_name"])
@@ -162,29 +156,6 @@ def validate(
         }
         for notebook, names in declarations.items()
     }
-
-
-def _refuse_without_effect(
-    given: Mapping[str, Any], source: str | None, declarations: Iterable[Mapping[str, dict]]
-) -> None:
-    """Refuse what another source of images takes: the help of a parameter begins with its sources.
-
-    Such as `# kaggle: a zip or unpacked folder`.
-    """
-    from hv_utils.data.sources import SOURCES
-
-    declared_by_name = {name: facts for names in declarations for name, facts in names.items()}
-    if "source" not in declared_by_name:
-        return
-    source = source or ast.literal_eval(declared_by_name["source"]["default"])
-    for name, value in given.items():
-        before = declared_by_name[name]["help"].partition(":")[0].split(", ")
-        if value != "" and set(before) <= set(SOURCES) and source not in before:
-            raise HematoVisionError(
-                f"expected source to be {' or '.join(before)} where {name} is given, but it is "
-                f"{source}, which would never look at {value}: add -p source {before[0]} or a "
-                f"profile with it, or leave {name} out"
-            )
 
 
 def _cast(name: str, value: Any, type_name: str) -> Any:

@@ -61,23 +61,30 @@ def run_chain(
         For unknown or ill-typed parameters, a folder in use or made with other parameters, and a
         notebook that fails.
     """
-    per_notebook = parameters.validate(
-        parameters.read_profile(profile), overrides or {}, [step.notebook for step in steps]
-    )
+    asked = {**parameters.read_profile(profile), **(overrides or {})}
+    per_notebook = parameters.validate(asked, [step.notebook for step in steps])
+    own = {step: per_notebook[step.notebook] for step in steps}
+    values = {name: value for part in own.values() for name, value in part.items()}
     first = steps.index(find_step(from_step, steps)) if from_step else len(steps)
     first = 0 if force else first
     last = steps.index(find_step(until_step, steps)) + 1 if until_step else len(steps)
+    forced = steps[first:last]
+    about = {"profile": profile, "command": _command(), "seed": values.get("seed", 0)}
     run = Run.open(run_dir)
     with locked(run.folder, alone=True):
-        kept = [*steps[:first], *steps[last:]]
-        _refuse_other_parameters(run, profile, {step: per_notebook[step.notebook] for step in kept})
-        forget(run, steps[first:last])
-        values = {name: value for own in per_notebook.values() for name, value in own.items()}
+        had = finished(run)
+        others = [s for s in steps if s.name in had and had[s.name].get("parameters") != own[s]]
+        for step in others:
+            if step not in forced:
+                raise _other_parameters(
+                    run, profile, had[step.name].get("parameters", {}), own[step]
+                )
+        forget(run, others)  # or the next command, without --force, would be refused
         _write_parameters(run, profile, values)
-        about = {"profile": profile, "command": _command(), "seed": values.get("seed", 0)}
         for index, step in enumerate(steps[:last]):
             heading = f"[{index + 1}/{last}] {step.name}"
-            carry_out(step, run, per_notebook[step.notebook], about, heading=heading, echo=echo)
+            options = {"heading": heading, "forced": step in forced, "echo": echo}
+            carry_out(step, run, own[step], about, **options)
     return run
 
 
@@ -87,23 +94,18 @@ def _command() -> str:
     return shlex.join(["hv" if program == "cli.py" else program, *sys.argv[1:]])
 
 
-def _refuse_other_parameters(
-    run: Run, profile: str, kept: Mapping[Step, Mapping[str, Any]]
-) -> None:
-    """Refuse a folder whose steps that would be kept were made with other parameters."""
-    had, records, missing = run.manifest.get("profile"), finished(run), object()
-    for step, values in kept.items():
-        old = records.get(step.name, {}).get("parameters", values)
-        names = sorted({*old, *values})
-        clash = [name for name in names if old.get(name, missing) != values.get(name, missing)]
-        if clash:
-            was = ", ".join(f"{name}={old.get(name, 'its default')}" for name in clash)
-            now = ", ".join(f"{name}={values.get(name, 'its default')}" for name in clash)
-            raise HematoVisionError(
-                f"expected {run.folder} to have been made with {now} (profile {profile}), but it "
-                f"was made with {was} (profile {had}): choose another --run, "
-                "or start it over with --force"
-            )
+def _other_parameters(
+    run: Run, profile: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> HematoVisionError:
+    missing = object()
+    names = sorted(n for n in {*old, *new} if old.get(n, missing) != new.get(n, missing))
+    was = ", ".join(f"{name}={old.get(name, 'its default')}" for name in names)
+    now = ", ".join(f"{name}={new.get(name, 'its default')}" for name in names)
+    return HematoVisionError(
+        f"expected {run.folder} to have been made with {now} (profile {profile}), but it was made "
+        f"with {was} (profile {run.manifest.get('profile')}): choose another --run, or start it "
+        "over with --force"
+    )
 
 
 def _write_parameters(run: Run, profile: str, values: Mapping[str, Any]) -> None:
@@ -133,6 +135,7 @@ def carry_out(
     about: Mapping[str, Any],
     *,
     heading: str,
+    forced: bool = False,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Run one step, unless it is up to date, and record how it was made.
@@ -151,6 +154,8 @@ def carry_out(
         What else to record.
     heading : str
         Names the step in lines and bars.
+    forced : bool
+        Run it in any case.
     echo : callable
         Takes the line of a step that is up to date.
 
@@ -161,8 +166,8 @@ def carry_out(
     """
     digest = made_from(step, run, values)
     outputs = [run.path("notebooks") / step.notebook.name, *map(run.path, step.writes)]
-    record = finished(run).get(step.name, {})
-    if record.get("made_from") == digest and all(path.exists() for path in outputs):
+    before = finished(run).get(step.name, {}).get("made_from")
+    if before == digest and not forced and all(path.exists() for path in outputs):
         echo(f"{heading}: up to date")
         return
     from hv_utils.chain.execution import run_notebook
@@ -198,7 +203,7 @@ def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         Path, bytes and time of change (ns) of each, sorted: it differs when one is added, replaced
         or taken away.
     """
-    named = [values[name] for name in ("archive", "folder", "images") if values.get(name)]
+    named = [values[name] for name in parameters.INPUTS if values.get(name)]
     found = [path for given in named for path in matches(given)]
     below = [path for folder in found if folder.is_dir() for path in files_below(folder)]
     facts = {path: path.stat() for path in (*found, *below) if path.is_file()}

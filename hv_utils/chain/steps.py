@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hv_utils.chain.parameters import FILES
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import PROJECT_ROOT
 
@@ -177,7 +178,7 @@ def files_beside(notebook: Path, values: Mapping[str, Any]) -> list[Path]:
     notebook : Path
         An .ipynb file: its code tells which published results and shipped weights it reads.
     values : mapping
-        Its parameters: they name start weights and a source map.
+        Its parameters: they name start weights and other files.
 
     Returns
     -------
@@ -189,7 +190,6 @@ def files_beside(notebook: Path, values: Mapping[str, Any]) -> list[Path]:
     text = _code(notebook) + json.dumps([*values.values()])
     patterns = {pattern for word, pattern in BESIDE if word in text}
     found = {path for pattern in patterns for path in PROJECT_ROOT.glob(pattern)}
-    for name in ("weights", "probe_weights"):
+    for name in FILES:
         found.update(start_files(values.get(name) or ""))
-    found.add(Path(values.get("source_map") or ""))
     return sorted(path for path in found if path.is_file())

@@ -86,7 +86,8 @@ def make_demo(
     if record.exists() and json.loads(record.read_text(encoding="utf-8")) == settings:
         return root
     partial = root.with_name(f".{root.name}.{os.getpid()}.part")
-    shutil.rmtree(partial, ignore_errors=True)
+    former = root.with_name(f".{root.name}-former.{os.getpid()}.part")
+    _remove(partial, former)
     try:
         rng = np.random.default_rng(seed)
         rows = _rows_of_labels(photos, rng)
@@ -101,11 +102,17 @@ def make_demo(
         (partial / "truth").mkdir(exist_ok=True)
         pd.DataFrame(truth).to_csv(partial / "truth" / "truth.csv", index=False)
         (partial / "truth" / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-        shutil.rmtree(root, ignore_errors=True)
+        if root.exists():
+            root.replace(former)  # half deleted it would be taken for something else
         partial.replace(root)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, former)
     return root
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_sizes(photos: Mapping[str, int], *copies: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import zipfile
 
 import cv2
@@ -190,6 +191,23 @@ def test_a_failure_leaves_the_old_demo_and_no_litter(tmp_path, monkeypatch):
         make_demo(root, seed=1, **TINY)
     assert sorted(path.relative_to(root) for path in root.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_kill_while_the_old_demo_is_deleted_blocks_nothing(tmp_path, monkeypatch):
+    root = make_demo(tmp_path / "data", **TINY)
+
+    def killed(folder, **options):
+        if (folder / "truth").exists():
+            rmtree(folder / "truth")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        rmtree = shutil.rmtree
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_demo(root, seed=1, **TINY)
+    assert make_demo(root, seed=2, **TINY) == root
+    assert json.loads((root / "truth/settings.json").read_text())["seed"] == 2
 
 
 def test_a_folder_that_is_no_demo_is_never_deleted(tmp_path):
