@@ -16,7 +16,7 @@ from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.network.weights import START_WEIGHTS
 
 PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
-PATHS = ("archive", "folder", "images", "source_map", "weights", "probe_weights")
+PATHS = ("archive", "folder", "groups", "images", "source_map", "weights", "probe_weights")
 CHAIN_PARAMETER = "run_dir"  # set by the chain itself
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 

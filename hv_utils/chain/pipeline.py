@@ -198,8 +198,8 @@ def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         Path, bytes and time of change (ns) of each, sorted: it differs when one is added, replaced
         or taken away.
     """
-    named = [values[name] for name in ("archive", "folder", "images") if values.get(name)]
-    found = [path for given in named for path in matches(given)]
+    named = [values.get(name) for name in ("archive", "folder", "groups", "images")]
+    found = [path for given in filter(None, named) for path in matches(given)]
     below = [path for folder in found if folder.is_dir() for path in files_below(folder)]
     facts = {path: path.stat() for path in (*found, *below) if path.is_file()}
     return sorted((str(path), one.st_size, one.st_mtime_ns) for path, one in facts.items())
