@@ -16,7 +16,7 @@ from hv_utils.network.weights import START_WEIGHTS
 
 PROFILES = PROJECT_ROOT / "notebooks" / "profiles"
 INPUTS = ("archive", "folder", "images")  # many or large files, known by size and time of change
-FILES = ("source_map", "weights", "probe_weights")  # known by their content
+FILES = ("groups", "source_map", "weights", "probe_weights")  # known by their content
 PATHS = (*INPUTS, *FILES)
 CHAIN_PARAMETER = "run_dir"  # set by the chain itself
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}

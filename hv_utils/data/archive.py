@@ -58,7 +58,7 @@ def open_archive(archive: str | Path, *, cache: Path | None = None) -> tuple[Pat
     HematoVisionError
         Where there is nothing at `archive`, or it cannot be unpacked, see `unpack`.
     """
-    path = Path(archive).expanduser()
+    path = Path(archive).expanduser().absolute()
     if path.is_dir():
         return path, _folder_facts(path)
     if not path.is_file():

@@ -11,7 +11,6 @@ from hv_utils.data.protocol import Place, Settings
 from hv_utils.data.source_map import carry_boxes
 from hv_utils.drawn.demo import make_demo
 
-TAKES = ()
 read = kaggle.read
 
 
@@ -21,7 +20,9 @@ def find(settings: Settings) -> Place:
     return kaggle.place_of(root, {"archive": "drawn", "seed": settings.seed})
 
 
-def attach(images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFrame:
+def attach(
+    images: pd.DataFrame, place: Place, settings: Settings
+) -> tuple[pd.DataFrame, list[str]]:
     """Add the demo's own record of which photo each copy was made from, its box and its mask."""
     relative = [Path(path).relative_to(place.images).as_posix() for path in images["path"]]
     truth = pd.read_csv(place.root / "truth" / "truth.csv", dtype={"photo": "string"})
@@ -33,4 +34,4 @@ def attach(images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFra
         mask=[str(masks / Path(name).with_suffix(".png")) for name in relative],
     )
     images = images.join(truth.drop(columns="photo"))
-    return carry_boxes(images, annotations=kaggle.find_folder(place.root, "Annotations"))
+    return carry_boxes(images, annotations=kaggle.find_folder(place.root, "Annotations")), []

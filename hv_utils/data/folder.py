@@ -7,11 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from hv_utils.data.archive import open_archive
+from hv_utils.data.groups import read_groups
 from hv_utils.data.layout import read_folders
 from hv_utils.data.protocol import Contents, Place, Settings
 from hv_utils.ground.errors import HematoVisionError
 
-TAKES = ("folder",)
+UNGROUPED = (
+    "which images come from one patient or show one cell is not known: likenesses may lie on both "
+    "sides of the split, and the scores be too good; say which with -p groups"
+)
 
 
 def find(settings: Settings) -> Place:
@@ -44,7 +48,14 @@ def read(place: Place) -> Contents:
     return Contents(files, notes=notes)
 
 
-def attach(images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFrame:
-    """Say that nothing is known of the cells."""
+def attach(
+    images: pd.DataFrame, place: Place, settings: Settings
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add the groups that the user names; of the cells nothing is known."""
     unknown = pd.Series(pd.NA, index=images.index, dtype="string")
-    return images.assign(cell=unknown, group=unknown)
+    images = images.assign(cell=unknown, group=unknown)
+    if not settings.groups:
+        return images, [UNGROUPED]
+    groups, notes = read_groups(images, settings.groups, root=place.images)
+    about = f"groups: {groups.nunique():,} for {len(images):,} images; each stays on one side"
+    return images.assign(group=groups), [about, *notes]

@@ -19,7 +19,6 @@ from hv_utils.ground.files import files_below, is_system
 from hv_utils.images.labels import normalise_label
 from hv_utils.images.voc import WHITE_CELL, annotation_path, read_boxes
 
-TAKES = ("archive", "source_map")
 DATASET = "paultimothymooney/blood-cells"
 DATASET_PAGE = f"https://www.kaggle.com/datasets/{DATASET}"
 SPLIT_FOLDERS = ("TRAIN", "TEST", "TEST_SIMPLE")
@@ -104,7 +103,9 @@ def read(place: Place) -> Contents:
     return Contents(files, photos, left_out, notes)
 
 
-def attach(images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFrame:
+def attach(
+    images: pd.DataFrame, place: Place, settings: Settings
+) -> tuple[pd.DataFrame, list[str]]:
     """Add what the source map knows of each image: photo, group, affine map, box.
 
     Raises
@@ -120,7 +121,9 @@ def attach(images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFra
             "photo could come to lie on both sides of a split. Make a map with "
             "`hv data sources --archive … --out map.csv` and give it with -p source_map map.csv"
         )
-    return images
+    unknown = int(images["cell"].isna().sum())
+    note = f"images that the source map does not know, which lie on no side: {unknown:,}"
+    return images, [note] if unknown else []
 
 
 def read_photos(root: Path, classes: Collection[str]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:

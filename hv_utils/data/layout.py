@@ -92,6 +92,13 @@ def _place(folders: tuple[str, ...]) -> tuple[str, str]:
     return first, split_named(second)
 
 
+def below_class(path: str | Path, root: Path) -> str:
+    """Return an image's path below its class folder, and its split's, with slashes."""
+    parts = Path(path).relative_to(root).parts
+    within = any(split_named(folder) for folder in parts[:-1][:2])
+    return "/".join(parts[2 if within else 1 :])
+
+
 def _refuse_empty_folders(root: Path, table: pd.DataFrame, listing: Listing) -> None:
     class_folders = [
         below

@@ -20,7 +20,7 @@ PHOTO_COLUMNS = ["photo", "path", "category", "label", "doubt", "white_cells"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user can say about a source; each source names in `TAKES` which of it it heeds.
+    """What a user can say about a source; each heeds its own part.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Settings:
     folder : str
         A folder of class folders, or an archive of one.
     groups : str
-        Which images belong together, see `groups.attach_groups`.
+        Which images belong together, see `groups.read_groups`.
     source_map : str
         Which photo each image was made from, see `source_map.read_source_map`; "" for the
         published map.
@@ -94,14 +94,13 @@ class Contents:
 class Source(Protocol):
     """The module of a source."""
 
-    TAKES: tuple[str, ...]
-    """Names of the settings that it heeds."""
-
     def find(self, settings: Settings) -> Place:
         """Make the files available: unpack, download or draw them."""
 
     def read(self, place: Place) -> Contents:
         """List the images with their labels and splits."""
 
-    def attach(self, images: pd.DataFrame, place: Place, settings: Settings) -> pd.DataFrame:
-        """Add `cell` and `group`, and box and mask where they are known."""
+    def attach(
+        self, images: pd.DataFrame, place: Place, settings: Settings
+    ) -> tuple[pd.DataFrame, list[str]]:
+        """Add `cell` and `group`, box and mask where they are known; and notes as in `Contents`."""

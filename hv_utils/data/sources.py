@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,13 @@ import pandas as pd
 
 from hv_utils.data import demo, folder, kaggle
 from hv_utils.data.protocol import Place, Settings, Source
-from hv_utils.data.splits import check_no_leak, hold_out, set_aside_shared
+from hv_utils.data.splits import (
+    UNPLACED,
+    check_no_leak,
+    hold_out,
+    set_aside_shared,
+    source_groups,
+)
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import fingerprint
 from hv_utils.ground.progress import print_progress
@@ -21,8 +28,6 @@ from hv_utils.ground.runs import Run
 from hv_utils.images.reading import read_image
 
 SOURCES: dict[str, Source] = {"demo": demo, "kaggle": kaggle, "folder": folder}
-INPUTS = ("archive", "folder", "groups", "source_map")
-"""Settings that name something of the user's: one that a source does not heed is refused."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,7 @@ def load(
     Raises
     ------
     HematoVisionError
-        For an unknown source, a setting that it does not heed, or a source that does not hold what
-        it should.
+        For an unknown source, or one that does not hold what it should.
     """
     if source not in SOURCES:
         raise HematoVisionError(
@@ -96,31 +100,75 @@ def load(
             "check the profile, or the value behind -p source"
         )
     module, settings = SOURCES[source], Settings(run=run, **settings)
-    _refuse_unheeded(source, settings)
     place = module.find(settings)
     contents = module.read(place)
     images, left_out = inspect_images(contents.files)
     left_out = pd.concat([left_out, pd.DataFrame(contents.left_out, columns=["path", "reason"])])
-    images = module.attach(images.assign(source=source), place, settings)
-    images = set_aside_shared(images)
-    for part, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if part not in set(images["split"]):
-            images = hold_out(images, fraction=fraction, seed=settings.seed, to=part)
-    check_no_leak(images)
+    images, notes = module.attach(images.assign(source=source), place, settings)
+    images = _split(images, {"test": test_fraction, "val": val_fraction}, seed=settings.seed)
+    notes = [*contents.notes, *notes, *_doubts(images)]
     facts = {"source": source, **place.facts, "images_sha256": _content_fingerprint(images, place)}
-    return DataSet(images, contents.photos, left_out.reset_index(drop=True), facts, contents.notes)
+    return DataSet(images, contents.photos, left_out.reset_index(drop=True), facts, notes)
 
 
-def _refuse_unheeded(source: str, settings: Settings) -> None:
-    """Refuse an input that the source would not look at: the user means another source."""
-    for name in INPUTS:
-        if getattr(settings, name) and name not in SOURCES[source].TAKES:
-            others = [other for other, module in SOURCES.items() if name in module.TAKES]
+def _split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -> pd.DataFrame:
+    """Hold out the parts that a source does not bring, and make sure that every class is in each.
+
+    Parameters
+    ----------
+    images : pandas.DataFrame
+        With the splits that the source brings.
+    fractions : mapping of str to float
+        `test` and `val`, and their shares.
+    seed : int
+        Draws them.
+    """
+    missing = [part for part in fractions if part not in set(images["split"])]
+    images = set_aside_shared(images)
+    for part in ("train", *fractions):
+        if part in missing:
+            continue
+        there = set(images.loc[images["split"] == part, "label"])
+        if lost := sorted(set(images["label"]) - there):
             raise HematoVisionError(
-                f"expected no {name} with the source {source}, which would not use it, but it is "
-                f"{getattr(settings, name)}: give -p source {' or '.join(others)}, or leave "
-                f"{name} out"
+                f"expected images of every class for {part}, but {', '.join(lost)} has none left: "
+                "all of them are of groups, or are files, that another part holds as well; keep "
+                "each on one side"
             )
+    _refuse_too_few(images, [*missing, "train"])
+    for part in missing:
+        images = hold_out(images, fraction=fractions[part], seed=seed, to=part)
+    check_no_leak(images)
+    return images
+
+
+def _refuse_too_few(images: pd.DataFrame, parts: Sequence[str]) -> None:
+    training = images[images["split"] == "train"]
+    groups = source_groups(training)
+    counts = groups.groupby(training["label"]).nunique()
+    if len(counts) and counts.min() < len(parts):
+        noun = "groups" if images["group"].notna().any() else "different images"
+        raise HematoVisionError(
+            f"expected at least {len(parts)} {noun} of every class, one each for "
+            f"{' and '.join(parts)}, but {counts.idxmin()} has {counts.min()}: add images, or "
+            "leave the class out"
+        )
+
+
+def _doubts(images: pd.DataFrame) -> list[str]:
+    """Say what the table shows of images set aside, and of files that have two labels."""
+    notes = []
+    aside = int((images["split"] == UNPLACED).sum())
+    if aside:
+        notes.append(f"on no side of the split, since another may show the same: {aside:,} images")
+    labels = images.groupby("sha256")["label"].nunique()
+    if (labels > 1).any():
+        paths = images.loc[images["sha256"] == labels.idxmax(), "path"]
+        notes.append(
+            f"files that lie in folders of two classes: {(labels > 1).sum():,}, such as "
+            f"{' and '.join(paths.head(2))}"
+        )
+    return notes
 
 
 def inspect_images(files: pd.DataFrame, *, workers: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -175,27 +175,31 @@ def grouped_folds(
 
 
 def set_aside_shared(table: pd.DataFrame, *, on: str = "group") -> pd.DataFrame:
-    """Take training images out whose source is also shown by a test image.
+    """Take images out that show what a test image shows, or a validation image.
 
     The real set's TRAIN and TEST share no photo, but some photos of the one overlap photos of the
-    other. The official test part is kept as it is, so the training part gives way.
+    other; and folders that people have split themselves may hold one patient, or one file, on two
+    sides. A test part is kept as it is, so validation gives way to it, and training to both.
 
     Parameters
     ----------
     table : DataFrame
-        Image table with `split` and `on`.
+        Image table with `split`, `on`, and perhaps `sha256`, which each file's content is told by.
     on : str
         Column that names the group of photos that show the same field.
 
     Returns
     -------
     DataFrame
-        A copy in which such training rows have the split `unplaced`.
+        A copy in which such rows of training and validation have the split `unplaced`.
     """
     table = table.copy()
-    tested = table.loc[table["split"].replace(HELD_OUT) == "test", on].dropna()
-    shared = (table["split"] == "train") & table[on].isin(tested)
-    table.loc[shared, "split"] = UNPLACED
+    for column in (on, "sha256"):
+        for giving, keeping in (("val", ["test"]), ("train", ["test", "val"])):
+            if column in table:
+                kept = table["split"].replace(HELD_OUT).isin(keeping)
+                shared = table[column].isin(table.loc[kept, column].dropna())
+                table.loc[shared & (table["split"] == giving), "split"] = UNPLACED
     return table
 
 
@@ -244,5 +248,5 @@ def _check_column(table: pd.DataFrame, side: pd.Series, column: str, noun: str) 
     raise LeakError(
         f"expected each source photo in one split, but {noun} {shown} is in "
         f"{' and '.join(found)}{others}: its copies would be learnt and tested at once; "
-        "split with splits.hold_out, which keeps photos whole"
+        "keep them together, as splits.hold_out does"
     )

@@ -1,11 +1,13 @@
 """The image table: three sources, one contract; what is wrong is refused or listed."""
 
+import os
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_images import FOUR, class_folders, noise
 
 from hv_utils.data import kaggle, sources
 from hv_utils.data.source_map import MAP_COLUMNS, write_map
@@ -25,19 +27,6 @@ def demo(tmp_path_factory):
     """Draw a small demo once."""
     run = Run.open(tmp_path_factory.mktemp("demo") / "run")
     return run, sources.load("demo", run=run, seed=3, demo=SMALL)
-
-
-def noise(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-def class_folders(root, count=12):
-    for index in range(count):
-        noise(root / "Monocyte" / f"{index}.png", seed=index)
-        noise(root / "basophil" / f"{index}.png", seed=100 + index)
-    return root
 
 
 def test_demo_keeps_the_contract_of_the_table(demo):
@@ -115,13 +104,121 @@ def test_missing_and_empty_class_folders(demo, tmp_path):
         sources.load("kaggle", run=run, archive=str(root))
 
 
+def load_folder(root, tmp_path, **settings):
+    return sources.load("folder", run=Run.open(tmp_path / "run"), folder=str(root), **settings)
+
+
+def refused(root, tmp_path, message, **settings):
+    with pytest.raises(HematoVisionError, match=message) as caught:
+        load_folder(root, tmp_path, **settings)
+    assert "\n" not in str(caught.value)
+
+
 def test_folder_of_ones_own(tmp_path):
-    root = class_folders(tmp_path / "mine")
-    data = sources.load("folder", run=Run.open(tmp_path / "run"), folder=str(root), seed=1)
+    root = class_folders(tmp_path / "mine", ("Monocyte", "basophil"), n=12)
+    data = load_folder(root, tmp_path, seed=1)
     assert set(data.images["label"]) == {"basophil", "monocyte"}
     assert set(data.images["split"]) == {"train", "val", "test"}
     assert data.images["cell"].isna().all()
     assert data.images.groupby("split")["label"].nunique().eq(2).all()
+    assert any("-p groups" in note for note in data.notes), "a reader is told what is not known"
+
+
+def test_an_archive_of_class_folders_is_one_s_own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HV_DATA", str(tmp_path / "cache"))
+    class_folders(tmp_path / "packed" / "mine" / "set", FOUR[:2], n=5)
+    packed = shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "packed")
+    assert load_folder(packed, tmp_path).images["label"].value_counts().to_dict() == {
+        FOUR[0]: 5,
+        FOUR[1]: 5,
+    }
+
+
+def test_splits_of_ones_own_are_kept(tmp_path):
+    for split, n in (("Training", 8), ("valid", 3), ("test", 4)):
+        class_folders(tmp_path / "mine" / split, FOUR[:3], n)
+    data = load_folder(tmp_path / "mine", tmp_path)
+    assert data.images["split"].value_counts().to_dict() == {"train": 24, "test": 12, "val": 9}
+    for row in data.images.itertuples():
+        assert {"train": "Training", "val": "valid"}.get(row.split, row.split) in row.path
+
+
+def test_a_part_that_is_missing_is_held_out(tmp_path):
+    for split, n in (("train", 10), ("test", 4)):
+        class_folders(tmp_path / "mine" / split, FOUR[:2], n)
+    data = load_folder(tmp_path / "mine", tmp_path, val_fraction=0.2)
+    assert data.images["split"].value_counts().to_dict() == {"train": 16, "test": 8, "val": 4}
+    shutil.move(tmp_path / "mine" / "test", tmp_path / "mine" / "val")
+    data = load_folder(tmp_path / "mine", tmp_path, test_fraction=0.2)
+    assert data.images["split"].value_counts().to_dict() == {"train": 16, "val": 8, "test": 4}
+
+
+def test_what_ones_own_splits_share_gives_way(tmp_path):
+    for split, n in (("train", 6), ("val", 3), ("test", 3)):
+        class_folders(tmp_path / "mine" / split, FOUR[:2], n)
+    folder = tmp_path / "mine"
+    for side in ("train", "val"):
+        shutil.copy(folder / "test" / FOUR[0] / "000.png", folder / side / FOUR[0] / "copy.png")
+    data = load_folder(folder, tmp_path)
+    aside = data.images[data.images["split"] == "unplaced"]
+    assert [path.split("/")[-3] for path in aside["path"]] == ["train", "val"]
+    assert "on no side of the split, since another may show the same: 2 images" in data.notes
+
+
+def test_groups_stay_on_one_side(tmp_path):
+    root = tmp_path / "mine"
+    for number in range(60):
+        noise(root / FOUR[number % 3] / f"P{number // 6}_{number}.png", seed=number)
+    data = load_folder(root, tmp_path, groups="^(P[0-9]+)_")
+    images = data.images
+    assert images["group"].nunique() == 10
+    assert (images.groupby("group")["split"].nunique() == 1).all()
+    assert images.groupby("split")["label"].nunique().eq(3).all()
+    assert images["cell"].isna().all(), "a patient is no cell"
+    assert "groups: 10 for 60 images; each stays on one side" in data.notes
+
+
+def test_too_few_groups_or_images(tmp_path):
+    root = class_folders(tmp_path / "mine", FOUR[:2], n=2)
+    refused(root, tmp_path, "at least 3 different images of every class, .* eosinophil has 2")
+    root = class_folders(tmp_path / "more", FOUR[:2], n=9)
+    refused(root, tmp_path, "at least 3 groups .* has 1", groups="^(0)")
+    for label in FOUR[:2]:  # the same picture again and again is one picture
+        for number in range(1, 9):
+            shutil.copy(root / label / "000.png", root / label / f"{number:03d}.png")
+    refused(root, tmp_path, "at least 3 different images of every class, .* has 1")
+    assert len(load_folder(class_folders(tmp_path / "few", FOUR[:2], n=3), tmp_path).images) == 6
+
+
+def test_one_group_on_all_sides(tmp_path):
+    for split, n in (("train", 6), ("val", 3), ("test", 3)):
+        class_folders(tmp_path / "mine" / split, FOUR[:2], n)
+    message = "every class for train, but eosinophil, lymphocyte has none left"
+    refused(tmp_path / "mine", tmp_path, message, groups="^(0)")
+
+
+def test_a_class_that_cannot_be_read_is_refused(tmp_path):
+    root = class_folders(tmp_path / "mine", FOUR[:3], n=4)
+    for path in (root / FOUR[1]).iterdir():
+        path.write_bytes(b"")
+    refused(root, tmp_path, "none of the 4 files of lymphocyte .* the first: .* is empty")
+
+
+def test_a_file_with_two_labels_is_told(tmp_path):
+    root = class_folders(tmp_path / "mine", FOUR[:2], n=6)
+    shutil.copy(root / FOUR[0] / "000.png", root / FOUR[1] / "same.png")
+    (note,) = (n for n in load_folder(root, tmp_path).notes if "two classes" in n)
+    assert "000.png and" in note
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are always text")
+def test_file_names_that_are_no_text(tmp_path):
+    root = class_folders(tmp_path / "mine", FOUR[:2], n=4)
+    (root / FOUR[0] / "000.png").rename(root / FOUR[0] / os.fsdecode(b"caf\xe9.png"))
+    data = load_folder(root, tmp_path)
+    run = Run.open(tmp_path / "run")
+    run.write_table("images.csv", data.images)
+    assert list(run.read_table("images.csv")["path"]) == list(data.images["path"])
 
 
 @pytest.mark.parametrize(
