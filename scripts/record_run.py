@@ -41,8 +41,9 @@ def main(run_dir: str, target: str) -> None:
                 folder / f"{name}.json", dump_json(plain(run.read_json(f"{name}.json"), root))
             )
     manifest = run.manifest
-    words = manifest["command"].split()
-    manifest["command"] = " ".join(Path(w).name if w.startswith(("/", "..")) else w for w in words)
+    for made in filter(None, (manifest, *manifest["steps"].values())):
+        words = made["command"].split()
+        made["command"] = " ".join(Path(w).name if w.startswith(("/", "..")) else w for w in words)
     write_text(folder / "manifest.json", dump_json(plain(manifest, root)))
     params = run.read_json("params.json")
     write_text(folder / "params.json", dump_json(plain(params, root)))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from conftest import ROOT
 from hv_utils.chain import parameters, steps
+from hv_utils.chain.book_stage import stage
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.ground.runs import Run
 from hv_utils.images.labels import CLASSES
@@ -101,6 +102,25 @@ def test_profiles_set_declared_parameters_of_the_right_type(name):
     parameters.validate(values, [step.notebook for step in steps.STEPS])
 
 
+def quoted() -> set[tuple[str, str]]:
+    """Return (notebook, key) of every number that the pages quote."""
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
+    role = re.compile(r"\{glue:\w*\}`[./]*notebooks/(\w+)\.ipynb::(\w+)")
+    return {found for page in pages for found in role.findall(page)}
+
+
+def glued(run: Run) -> set[tuple[str, str]]:
+    """Return (notebook, key) of every number that a run has glued."""
+    notebooks = {path.stem: read(path).cells for path in run.path("notebooks").glob("*.ipynb")}
+    return {
+        (name, output.metadata.scrapbook.name)
+        for name, cells in notebooks.items()
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "scrapbook" in output.get("metadata", {})
+    }
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Run:
     """Run the whole chain once, small."""
@@ -120,6 +140,7 @@ class TestSmokeRun:
                 assert smoke.path(name).exists(), name
         manifest = smoke.manifest
         assert set(manifest["seconds"]) == {step.name for step in steps.STEPS}
+        assert set(manifest["steps"]) == set(manifest["seconds"])
         assert {"git_commit", "packages", "machine", "seed", "data"} <= set(manifest)
         assert not list(smoke.folder.rglob("*.part*")), "half-written files"
 
@@ -157,18 +178,8 @@ class TestSmokeRun:
         assert (sides == 1).all()
 
     def test_glues_every_number_that_the_pages_quote(self, smoke):
-        quoted = set()
-        for page in (ROOT / "book").rglob("*.md"):
-            text = page.read_text(encoding="utf-8")
-            quoted |= set(re.findall(r"\{glue:\w*\}`[./]*notebooks/(\w+)\.ipynb::(\w+)", text))
-        glued = set()
-        for path in smoke.path("notebooks").glob("*.ipynb"):
-            for cell in read(path).cells:
-                for output in cell.get("outputs", []):
-                    name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-                    glued |= {(path.stem, name)} if name else set()
-        assert len(quoted) > 50
-        assert quoted <= glued
+        assert len(quoted()) > 50
+        assert quoted() <= glued(smoke)
 
     def test_runs_again_in_a_moment(self, smoke):
         command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", "smoke"]
@@ -237,3 +248,7 @@ def test_a_folder_of_ones_own_goes_through_the_chain(tmp_path):
     run = Run(tmp_path / "run")
     assert run.read_json("metrics.json")["classes"] == list(CLASSES[:3])
     assert len(run.read_table("claims.csv")) > 5
+    # And its book is built without what such a folder cannot have.
+    assert quoted() <= glued(run)
+    index = stage(run, tmp_path / "stage") / "book" / "index.md"
+    assert "No picture here: `01_data` draws contact-sheet.png" in index.read_text()
