@@ -196,10 +196,8 @@ def sources(archive, out, overlaps, workers) -> None:
         click.echo(f"overlaps: {overlaps}")
 
 
-def main() -> None:
-    """Run the command; a user's mistake or a stop is one line and a non-zero status."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="replace")  # a log file or a console may know few letters
+def _heed_signals() -> list[int]:
+    """Let SIGTERM and SIGHUP stop the command as Ctrl-C does; the last in the list did it."""
     received = [signal.SIGINT]
 
     def stop(number: int, frame: object) -> None:
@@ -210,6 +208,14 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
+    return received
+
+
+def main() -> None:
+    """Run the command; a user's mistake or a stop is one line and a non-zero status."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")  # a log file or a console may know few letters
+    received = _heed_signals()
     try:
         sys.exit(hv.main(prog_name="hv", standalone_mode=False) or 0)
     except HematoVisionError as error:

@@ -25,6 +25,9 @@ LACKING = (
     "from.*\n\n"
 )
 SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
+HOME = re.compile(  # of whoever executed a notebook; pictures in base64 hold no such path
+    r"""(?<![\w+/])(?:/home/[^/\s"']+|/Users/[^/\s"']+|/root|[A-Z]:\\+Users\\+[^\\\s"']+)(?=[/\\])"""
+)
 IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 
@@ -168,7 +171,7 @@ def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
         # as it is, as Python writes it in a string, and as some programs do on Windows
         for form in (place.replace("\\", "\\\\"), place, place.replace("\\", "/")):
             text = text.replace(json.dumps(form, ensure_ascii=False)[1:-1], shown)
-    return text
+    return HOME.sub("~", text)
 
 
 def _places(made: Mapping[str, Any], run: Run, project: Path) -> list[tuple[str, str]]:

@@ -281,15 +281,14 @@ class TestStage:
             f"{there}{sep}runs{sep}two{sep}images.csv",
             f"{there}{sep}hv_utils",
             f"{given}{sep}a",
+            there.replace("blood", f".cache{sep}a"),
         ]
         notebook["cells"][-1]["source"] = f"{shown!r} " + "; ".join(shown)
         path.write_text(json.dumps(notebook))
         text = clean_notebook(run, "01_data", project=project)
         assert "ann" not in text
-        assert (
-            f"runs/one{sep}images.csv; hv_utils; cells{sep}a"
-            in json.loads(text)["cells"][-1]["source"]
-        )
+        source = json.loads(text)["cells"][-1]["source"]
+        assert f"runs/one{sep}images.csv; hv_utils; cells{sep}a; ~{sep}.cache{sep}a" in source
 
     def test_links_to_solutions_that_are_left_out_are_left_out_too(self, project, tmp_path):
         run = make_run(project / "runs" / "one", project)
