@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,16 +65,15 @@ def hold_in_notebook(folder: Path) -> None:
     """
     if folder in _held or not _in_kernel():
         return
-    path = folder / f".notebook-{os.getpid()}.lock"
-    lock = _acquire(path, PROCESS)
+    lock = _acquire(folder / f".notebook-{os.getpid()}.lock", PROCESS)
     if os.environ.get(CHAIN) != str(folder):
         try:
             _acquire(folder / ".lock", PROCESS).release()
         except HematoVisionError:
-            lock.release()
+            _drop(lock)
             raise
     _held[folder] = lock
-    atexit.register(path.unlink, missing_ok=True)
+    atexit.register(_drop, lock)
 
 
 def _in_kernel() -> bool:
@@ -85,8 +84,13 @@ def _in_kernel() -> bool:
 def _wait_for_notebooks(folder: Path) -> None:
     until = time.monotonic() + ENDING_S
     for path in folder.glob(".notebook-*.lock"):
-        _acquire(path, NOTEBOOK, wait_s=max(0.0, until - time.monotonic())).release()
-        path.unlink(missing_ok=True)
+        _drop(_acquire(path, NOTEBOOK, wait_s=max(0.0, until - time.monotonic())))
+
+
+def _drop(lock: BaseFileLock) -> None:
+    lock.release()
+    with suppress(OSError):
+        os.unlink(lock.lock_file)
 
 
 def _acquire(path: Path, busy: str, *, wait_s: float = 0.0) -> BaseFileLock:
