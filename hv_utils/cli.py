@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -138,6 +140,9 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
     "unsure" (its probability is too low to be relied on), "not_a_cell" (not like a single white
     cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
     stream, the others still get their verdict, and the exit status is 1.
+
+    With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
+    goes on from there, as long as images and model are the same.
     """
     from hv_utils.inference.labelling import label_images
 
@@ -147,14 +152,27 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
         cam=cam,
         model=model,
         batch_size=batch_size,
-        complain=lambda line: click.echo(f"hv: {line}", err=True),
+        complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )
-    report.show()
+    _say(report.text())
     for what, where in (("table", csv_path), ("overlays", cam)):
         if where:
-            click.echo(f"{what}: {where}")
+            _say(f"{what}: {where}")
     if report.counts["unreadable"]:
         sys.exit(1)
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line while somebody reads: behind `| head` the rest is silence, and work goes on."""
+    stream = stream or sys.stdout
+    try:
+        click.echo(line, file=stream)
+    except BrokenPipeError:
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @hv.group(cls=Group)
@@ -222,7 +240,8 @@ def main() -> None:
         click.echo(f"hv: {error}", err=True)
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        resumes = "; the same command resumes" if "run" in sys.argv[1:2] else ""
+        kept = sys.argv[1:2] == ["run"] or any(word.startswith("--csv") for word in sys.argv)
+        resumes = "; the same command resumes" if kept else ""
         if resumes and (forced := sorted({"--force", "--from"} & set(sys.argv))):
             resumes += f", without {' and '.join(forced)}"
         with suppress(OSError):  # the terminal may be gone
@@ -231,6 +250,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # nobody reads what is printed
+        for stream in (sys.stdout, sys.stderr):
+            _silence(stream)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in REFUSED:
             raise

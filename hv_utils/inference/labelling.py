@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from hv_utils.images.listing import find_images
 from hv_utils.inference.onnx_model import UNREADABLE
 from hv_utils.inference.predict import open_classifier, predict_rows
-from hv_utils.inference.reports import Report, csv_writer, overlay_paths, progress, save_overlay
+from hv_utils.inference.reports import Report, overlay_paths, progress, save_overlay
+from hv_utils.inference.table_file import table_file, table_key
 
 
 def label_images(
@@ -28,7 +31,8 @@ def label_images(
     paths : iterable of str or Path
         Files, folders and patterns, see `listing.find_images`.
     csv : str or Path, optional
-        The table to write.
+        The table to write, see `table_file.table_file`; what an earlier call with the same images,
+        model and overlays has left of it is taken over.
     cam : str or Path, optional
         The folder of the Grad-CAM overlays to write.
     model : str or Path, optional
@@ -36,7 +40,8 @@ def label_images(
     batch_size : int
         Images of one call of the model.
     complain : callable
-        Takes a line on each image that cannot be read, and on the files that were passed over.
+        Takes a line on each image that cannot be read, on files that were passed over, and on rows
+        that were there.
 
     Returns
     -------
@@ -49,27 +54,35 @@ def label_images(
     """
     listing = find_images(paths, besides=cam)
     files = listing.files
-    overlays = overlay_paths(files, cam) if cam else {}
     classify, meta = open_classifier(model, cam=bool(cam))
     if listing.others:
         complain(listing.left_out())
-    rows = predict_rows(
-        files,
-        classify,
-        classes=meta["classes"],
-        size=tuple(meta["size"]),
-        batch_size=batch_size,
-        workers=meta["workers"],
-    )
     report = Report(meta["classes"], total=len(files))
+    overlays = overlay_paths(files, cam) if cam else {}
     with ExitStack() as stack:
-        write = csv and stack.enter_context(csv_writer(csv, meta["classes"]))
-        for row in stack.enter_context(progress(rows, total=len(files))):
+        table = None
+        if csv:
+            key = table_key(files, {**meta, "workers": 0, "cam": cam and os.path.abspath(cam)})
+            table = stack.enter_context(table_file(csv, meta["classes"], key=key))
+            for row in table.kept(files, batch_size=batch_size):
+                report.add(row)
+        done = report.counts.total()
+        if done:
+            complain(f"going on: {done:,} of {len(files):,} rows of {csv} were there")
+        rows = predict_rows(
+            islice(files, done, None),
+            classify,
+            classes=meta["classes"],
+            size=tuple(meta["size"]),
+            batch_size=batch_size,
+            workers=meta["workers"],
+        )
+        for row in stack.enter_context(progress(rows, total=len(files) - done)):
             report.add(row)
-            if write:
-                write(row)
             if cam:
                 save_overlay(row, overlays[row["path"]])
+            if table:
+                table.write(row)
             if row["status"] == UNREADABLE:
                 complain(row["reason"])
     return report

@@ -1,23 +1,20 @@
-"""What `hv predict` hands over: progress and a table on the terminal, a CSV file, overlays."""
+"""What `hv predict` shows and draws: progress and a table on the terminal, overlays."""
 
 from __future__ import annotations
 
-import csv
 import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.predictions import prob_columns
-from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.images.reading import read_image
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
-from hv_utils.inference.predict import columns
 
 SHOWN = 40
 PROGRESS_FROM = 16
@@ -62,8 +59,8 @@ class Report:
         if len(self.rows) < self.shown:
             self.rows.append({name: row[name] for name in row if name != "heat_map"})
 
-    def show(self) -> None:
-        """Print the table and, where it does not hold all images, the summary."""
+    def text(self) -> str:
+        """Return the table and, where it does not hold all images, the summary, as printed."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -88,14 +85,16 @@ class Report:
                 *figures,
                 style=STYLES.get(row["status"]),
             )
-        console.print(table)
-        if self.total > len(self.rows):
-            console.print(f"… and {self.total - len(self.rows):,} more. All {self.total:,}:")
-            for name in self.classes:
-                console.print(f"  {name:<14}{self.predicted[name]:>9,}")
-            for status in STATUSES[1:]:
-                if self.counts[status]:
-                    console.print(f"  {status:<14}{self.counts[status]:>9,}")
+        with console.capture() as capture:
+            console.print(table)
+            if self.total > len(self.rows):
+                console.print(f"… and {self.total - len(self.rows):,} more. All {self.total:,}:")
+                for name in self.classes:
+                    console.print(f"  {name:<14}{self.predicted[name]:>9,}")
+                for status in STATUSES[1:]:
+                    if self.counts[status]:
+                        console.print(f"  {status:<14}{self.counts[status]:>9,}")
+        return capture.get().rstrip("\n")
 
 
 def _common_folder(paths: list[str]) -> str:
@@ -105,7 +104,7 @@ def _common_folder(paths: list[str]) -> str:
 
 @contextmanager
 def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
-    """Show a progress bar with the rate while `rows` are used, where there are many.
+    """Show a progress bar while `rows` are used, where there are many and somebody looks on.
 
     Parameters
     ----------
@@ -117,7 +116,7 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
     iterable of dict
         The same rows.
     """
-    if total < PROGRESS_FROM:
+    if total < PROGRESS_FROM or not sys.stderr.isatty():
         yield rows
         return
     from rich.console import Console
@@ -127,47 +126,6 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
     # On the error stream, so that the table can be redirected.
     with Progress("predicting", *shown, console=Console(stderr=True), transient=True) as bar:
         yield bar.track(rows, total=total)
-
-
-@contextmanager
-def csv_writer(path: str | Path, classes: Sequence[str]) -> Iterator[Callable[[Mapping], None]]:
-    """Write a prediction table row by row; the file appears when the block ends without an error.
-
-    Parameters
-    ----------
-    path : str or Path
-    classes : sequence of str
-
-    Yields
-    ------
-    callable
-        Writes the row that it is given.
-
-    Raises
-    ------
-    HematoVisionError
-        Where the path names an image: probably one of those to be judged, after `--csv` without a
-        name; or cannot be written.
-    """
-    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
-        raise HematoVisionError(
-            f"expected the name of a table behind --csv, but {path} is that of an image: "
-            "name the table first, as in --csv verdicts.csv"
-        )
-    with (
-        atomic_path(Path(path)) as temporary,
-        # A name that is not UTF-8 must not cost the table.
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        names = columns(classes)
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-
-        def write(row: Mapping) -> None:
-            empty = {name: "" for name in names if row[name] != row[name]}  # NaN
-            writer.writerow({**row, **empty})
-
-        yield write
 
 
 def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from hv_utils.images.listing import find_images
 from hv_utils.inference import predict
 from hv_utils.inference.onnx_model import Verdicts
 from hv_utils.inference.predict import columns, predict_rows, prediction_table
-from hv_utils.inference.reports import Report, csv_writer, overlay_paths, save_overlay
+from hv_utils.inference.reports import Report, overlay_paths, save_overlay
 
 CLASSES = ("dark", "light")
 
@@ -128,61 +128,6 @@ def test_memory_does_not_grow_with_the_number_of_images(folder):
     assert len(seen) <= 8 + 100 + 4 * 8, "no further ahead than the workers need"
 
 
-def test_the_csv_file_is_the_table_and_appears_whole(folder, tmp_path):
-    paths = find_images([folder]).files
-    rows = list(predict_rows(paths, classify, classes=CLASSES, size=(32, 32)))
-    target = tmp_path / "out" / "table.csv"
-    with csv_writer(target, CLASSES) as write:
-        for row in rows:
-            write(row)
-        assert not target.exists()
-    pd.testing.assert_frame_equal(
-        pd.read_csv(target, keep_default_na=True).fillna({"predicted": ""}),
-        prediction_table(rows, CLASSES),
-        check_dtype=False,
-    )
-    whole = target.read_bytes()
-
-    def break_off():
-        with csv_writer(target, CLASSES) as write:
-            write(rows[0])
-            raise RuntimeError("the disk is full")
-
-    with pytest.raises(RuntimeError):
-        break_off()
-    assert target.read_bytes() == whole
-    assert [path.name for path in target.parent.iterdir()] == ["table.csv"]
-
-
-def test_a_table_is_never_written_over_an_image_but_through_a_link(folder, tmp_path):
-    image = folder / "a-light.png"
-    before = image.read_bytes()
-    with pytest.raises(HematoVisionError, match="is that of an image"), csv_writer(image, CLASSES):
-        pass
-    assert image.read_bytes() == before
-    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
-    target.touch()
-    link.symlink_to(target)
-    with csv_writer(link, CLASSES):
-        pass
-    assert link.is_symlink()
-    assert target.read_text().startswith("path,predicted")
-
-
-@pytest.mark.parametrize("name", ["a-light.png/out.csv", "x" * 300])
-def test_a_table_that_cannot_be_written_is_one_line(folder, name):
-    with pytest.raises(HematoVisionError, match="place that can be written"):
-        with csv_writer(folder / name, CLASSES):
-            pass
-
-
-def test_a_name_that_is_no_text_does_not_cost_the_table(tmp_path):
-    row = {"path": "a\udcff.png", "predicted": "dark", "status": "ok", "confidence": 1.0}
-    with csv_writer(tmp_path / "out.csv", CLASSES) as write:
-        write({**row, "prob_dark": 1.0, "prob_light": 0.0})
-    assert "a\\udcff.png,dark" in (tmp_path / "out.csv").read_text()
-
-
 def test_overlays_have_the_size_of_their_image(folder, tmp_path):
     row = {"path": str(folder / "a-light.png"), "heat_map": np.eye(3, dtype=np.float32)}
     save_overlay(row, tmp_path / "cam.png")
@@ -203,22 +148,20 @@ def test_each_overlay_has_a_name_that_leads_back_to_its_image():
     assert paths == overlay_paths(files, "cam"), "a second call writes the same files"
 
 
-def test_brackets_in_a_name_are_no_markup(capsys):
+def test_brackets_in_a_name_are_no_markup():
     report = Report(CLASSES, total=1)
     row = {"path": "/a/we[bold]ird[y].png", "predicted": "dark", "status": "ok"}
     report.add({**row, "prob_dark": 1.0, "prob_light": 0.0})
-    report.show()
-    assert "we[bold]ird[y].png" in capsys.readouterr().out
+    assert "we[bold]ird[y].png" in report.text()
 
 
-def test_a_report_of_many_ends_in_a_summary(capsys):
+def test_a_report_of_many_ends_in_a_summary():
     report = Report(CLASSES, total=50, shown=3)
     for number in range(50):
         status = "unsure" if number == 7 else "ok"
         row = {"path": f"/a/b/{number}.png", "predicted": "dark", "status": status}
         report.add({**row, "confidence": 0.8, "prob_dark": 0.8, "prob_light": 0.2, "reason": ""})
-    report.show()
-    lines = capsys.readouterr().out.splitlines()
+    lines = report.text().splitlines()
     assert lines[1].split() == ["0.png", "dark", "ok", "0.800", "0.200"]
     assert len(lines) == 1 + 3 + 1 + 2 + 1
     assert lines[4].startswith("… and 47 more")
