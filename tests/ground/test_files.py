@@ -76,13 +76,13 @@ def write_half(path, error):
         raise error
 
 
-@pytest.mark.parametrize("content", ["", '{"a": 1', "[]", "3"])
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[]", b"3", b"\xff\xfe"])
 def test_a_damaged_record_is_put_aside_with_one_line(tmp_path, capsys, content):
     path = tmp_path / "manifest.json"
     assert renewed_json(path) == {}
-    path.write_text(content)
+    path.write_bytes(content)
     assert renewed_json(path) == renewed_json(path) == {}
-    assert (tmp_path / "manifest.json.damaged").read_text() == content
+    assert (tmp_path / "manifest.json.damaged").read_bytes() == content
     assert len(capsys.readouterr().err.splitlines()) == 1
     path.write_text('{"a": 1}')
     assert renewed_json(path) == {"a": 1}
