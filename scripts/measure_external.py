@@ -24,6 +24,7 @@ import pandas as pd
 from PIL import Image
 
 from hv_utils.ground.files import dump_json, write_text
+from hv_utils.ground.predictions import to_predictions
 from hv_utils.images.reading import resize
 from hv_utils.inference.onnx_model import OnnxClassifier
 from hv_utils.scores.metrics import score
@@ -85,11 +86,12 @@ def measure(
         "at scale": [at_scale(image, model.size) for image in images],
         "at scale, white ground": [at_scale(whitened(image), model.size) for image in images],
     }
+    crops = pd.DataFrame({"path": range(len(labels)), "label": labels, "cell": pd.NA})
     found = {}
     for name, prepared in ways.items():
         verdicts = [model(image[None]) for image in prepared]
         probs = np.concatenate([verdict.pred_probs for verdict in verdicts])
-        scores = score(labels, probs, model.classes)
+        scores = score(to_predictions(crops, probs, model.classes))
         interval = scores["intervals"]["macro_f1"]
         flagged = np.mean([verdict.statuses[0] != "ok" for verdict in verdicts])
         found[name] = {

@@ -61,10 +61,10 @@ def from_predictions(
 
     Returns
     -------
-    labels : array, shape (N,), str
-        True classes.
+    index : array, shape (N,), int
+        Position of the true class in `classes`.
     pred_probs : array, shape (N, K), float 0…1
-        Probabilities, columns in the order of `classes`.
+        Probabilities, rows summing to 1, columns in the order of `classes`.
     classes : list of str
         In alphabetical order.
     cells : Series of str
@@ -73,7 +73,8 @@ def from_predictions(
     Raises
     ------
     HematoVisionError
-        Where there are no rows, or no column for one of the classes.
+        Where there are no rows or no column for one of the classes, for a label that is none of
+        them, and for rows that are no probabilities.
     """
     found = _classes_of(table)
     wanted = sorted(classes) if classes is not None else found
@@ -83,8 +84,15 @@ def from_predictions(
             f"{len(table)} rows of {list(table.columns)}: is this predictions.csv of a run?"
         )
     probs = table[prob_columns(wanted)].to_numpy(float)
+    wrong = ~((np.abs(probs.sum(1) - 1) < 1e-3) & (probs.min(1) >= 0))
+    if wrong.any():
+        bad = int(wrong.argmax())
+        raise HematoVisionError(
+            f"expected rows of probabilities that sum to 1, got {probs[bad].tolist()} in row "
+            f"{bad}: logits need a softmax first, unreadable images no row"
+        )
     cells = (table if "cell" in table else table.assign(cell=None))["cell"].astype("string")
-    return table["label"].to_numpy(object), probs, wanted, cells
+    return label_index(table["label"], wanted), probs, wanted, cells
 
 
 def likeliest(table: pd.DataFrame) -> np.ndarray:

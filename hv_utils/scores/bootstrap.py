@@ -16,15 +16,13 @@ from hv_utils.ground.errors import HematoVisionError
 BLOCK = 500_000  # numbers that an array holds at most, where one resample leaves the choice
 
 
-def cluster_codes(cells: Sequence[Any] | None, n_images: int) -> tuple[np.ndarray, int, bool]:
+def cluster_codes(cells: Sequence[Any]) -> tuple[np.ndarray, int]:
     """Give each cell a number, and each image without a known cell one of its own.
 
     Parameters
     ----------
-    cells : sequence or None, length N
+    cells : sequence, length N
         Source photo of each image, missing where unknown.
-    n_images : int
-        N.
 
     Returns
     -------
@@ -32,20 +30,11 @@ def cluster_codes(cells: Sequence[Any] | None, n_images: int) -> tuple[np.ndarra
         Cluster of each image.
     n_clusters : int
         Their number.
-    known : bool
-        False where no cell is known, so that clusters are images.
     """
-    if cells is None:
-        return np.arange(n_images), n_images, False
-    codes, names = pd.factorize(np.asarray(pd.Series(cells, dtype="string"), object))
-    if len(codes) != n_images:
-        raise HematoVisionError(
-            f"expected a cell for each of {n_images} images, got {len(codes)}: "
-            "labels, probabilities and cells must come from the same rows"
-        )
+    codes, names = pd.factorize(pd.Series(cells, dtype="string").to_numpy(object))
     missing = np.flatnonzero(codes < 0)
     codes[missing] = len(names) + np.arange(len(missing))
-    return codes, len(names) + len(missing), len(names) > 0
+    return codes, len(names) + len(missing)
 
 
 def resample(
@@ -157,7 +146,7 @@ def mean_interval(
     there = ~np.isnan(values)
     if not there.any():
         return {"low": None, "high": None}
-    codes, n_clusters, _ = cluster_codes(np.asarray(cells, object)[there], int(there.sum()))
+    codes, n_clusters = cluster_codes(np.asarray(cells, object)[there])
     sums = np.bincount(codes, values[there], n_clusters)
     counts = np.bincount(codes, minlength=n_clusters)
     drawn = resample(

@@ -6,12 +6,12 @@ Percentile intervals are a little short where a class has a handful of cells: in
 held the true macro-F1.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.scores.bootstrap import cluster_codes, percentiles, resample
 
 
@@ -90,43 +90,41 @@ def ranking_scores(
     return area, (steps * precision).sum(1)
 
 
-def confusion_by_cluster(
-    labels: np.ndarray, predicted: np.ndarray, codes: np.ndarray, n_clusters: int, n_classes: int
+def confusion_by_cell(
+    index: np.ndarray, pred_probs: np.ndarray, codes: np.ndarray, n_clusters: int
 ) -> np.ndarray:
-    """Count the verdicts of each cluster.
+    """Count the verdicts of each cell.
 
     Parameters
     ----------
-    labels, predicted : array, shape (N,), int
-        Position of the true class and of the verdict, 0 … K-1.
+    index : array, shape (N,), int
+        Position of the true class, 0 … K-1.
+    pred_probs : array, shape (N, K), float 0…1
+        Predicted probabilities.
     codes : array, shape (N,), int
-        Cluster of each image, 0 … C-1.
-    n_clusters, n_classes : int
-        C and K.
+        Cell of each image, 0 … C-1.
+    n_clusters : int
+        C.
 
     Returns
     -------
     array, shape (C, K, K), int
         Rows true, columns predicted.
     """
-    shape = (n_clusters, n_classes, n_classes)
-    flat = np.ravel_multi_index((codes, labels, predicted), shape)
+    shape = (n_clusters, pred_probs.shape[1], pred_probs.shape[1])
+    flat = np.ravel_multi_index((codes, index, pred_probs.argmax(1)), shape)
     return np.bincount(flat, minlength=np.prod(shape)).reshape(shape)
 
 
 def resampled_scores(
-    labels: np.ndarray, pred_probs: np.ndarray, codes: np.ndarray, weights: np.ndarray
+    index: np.ndarray, pred_probs: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Score the predictions under many weightings of their clusters.
 
     Parameters
     ----------
-    labels : array, shape (N,), int
-        Position of the true class, 0 … K-1.
-    pred_probs : array, shape (N, K), float 0…1
-        Predicted probabilities.
-    codes : array, shape (N,), int
-        Cluster of each image, 0 … C-1.
+    index, pred_probs, codes
+        As in `confusion_by_cell`.
     weights : array, shape (R, C), float, ≥ 0
         How often each cluster counts in each resample.
 
@@ -136,11 +134,10 @@ def resampled_scores(
         What `scores_from_confusion` gives, with `roc_auc` and `average_precision` (one class
         against the rest, mean over the classes), first axis R.
     """
-    k, n_clusters = pred_probs.shape[1], weights.shape[1]
-    counts = confusion_by_cluster(labels, pred_probs.argmax(1), codes, n_clusters, k)
+    counts = confusion_by_cell(index, pred_probs, codes, weights.shape[1])
     scores = scores_from_confusion(np.tensordot(weights, counts, 1))
     each = np.asarray(weights, float)[:, codes]
-    ranked = [ranking_scores(labels == j, pred_probs[:, j], each) for j in range(k)]
+    ranked = [ranking_scores(index == j, column, each) for j, column in enumerate(pred_probs.T)]
     for name, values in zip(("roc_auc", "average_precision"), np.stack(ranked, 2), strict=True):
         known = ~np.isnan(values)
         scores[name] = np.where(known, values, 0).sum(1) / np.maximum(known.sum(1), 1)
@@ -148,28 +145,15 @@ def resampled_scores(
 
 
 def bootstrap_interval(
-    labels: np.ndarray,
-    pred_probs: np.ndarray,
-    classes: Sequence[str],
-    cells: Sequence[Any] | None = None,
-    *,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    table: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Give each score its interval, by resampling cells with replacement.
 
     Parameters
     ----------
-    labels : array, shape (N,), int
-        Position of the true class in `classes`.
-    pred_probs : array, shape (N, K), float 0…1
-        Predicted probabilities, columns in the order of `classes`.
-    classes : sequence of str
-        Class names.
-    cells : sequence, length N, optional
-        Source photo of each image; an image without one is a cluster by itself, and where none is
-        known images are resampled, which the entry `method` then says.
+    table : DataFrame
+        Predictions: `label`, `prob_<class>`, and `cell` where known. An image without a cell is a
+        cluster by itself; where none is known images are resampled, which the entry `method` says.
     level, n_resamples, seed
         As in `bootstrap.percentiles` and `bootstrap.resample`.
 
@@ -183,18 +167,19 @@ def bootstrap_interval(
     Raises
     ------
     HematoVisionError
-        For a level or a number of resamples out of range.
+        For a level or a number of resamples out of range, or no table of predictions.
     """
-    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)
-    codes, n_clusters, known = cluster_codes(cells, len(labels))
+    index, pred_probs, classes, cells = from_predictions(table)
+    codes, n_clusters = cluster_codes(cells)
     scores = resample(
-        lambda weights: resampled_scores(labels, pred_probs, codes, weights),
+        lambda weights: resampled_scores(index, pred_probs, codes, weights),
         n_clusters,
-        width=len(labels),
+        width=len(table),
         n_resamples=n_resamples,
         seed=seed,
     )
     scores |= {f"f1_{label}": scores["f1"][:, j] for j, label in enumerate(classes)}
+    known = cells.notna().any()
     about = {
         "level": level,
         "method": "cluster bootstrap over cells" if known else "bootstrap over images",
@@ -208,22 +193,13 @@ def bootstrap_interval(
     }
 
 
-def leave_one_cell_out(
-    labels: np.ndarray,
-    pred_probs: np.ndarray,
-    classes: Sequence[str],
-    cells: Sequence[Any],
-    *,
-    score: str = "macro_f1",
-) -> pd.DataFrame:
+def leave_one_cell_out(table: pd.DataFrame, *, score: str = "macro_f1") -> pd.DataFrame:
     """Measure how the score moves when one cell is left out.
 
     Parameters
     ----------
-    labels, pred_probs, classes
-        As in `bootstrap_interval`.
-    cells : sequence, length N
-        Source photo of each image; images without one stay in throughout.
+    table : DataFrame
+        Predictions: `label`, `prob_<class>`, `cell`; images without a cell stay in throughout.
     score : str
         One of the scores of `scores_from_confusion` that is a single number.
 
@@ -233,12 +209,14 @@ def leave_one_cell_out(
         One row a cell, the most influential first: `cell`, `label`, `n_images`, `share_right`,
         the score without the cell, and `change` against the score of all.
     """
-    codes, n_clusters, _ = cluster_codes(cells, len(labels))
-    counts = confusion_by_cluster(labels, pred_probs.argmax(1), codes, n_clusters, len(classes))
+    index, pred_probs, classes, cells = from_predictions(table)
+    codes, n_clusters = cluster_codes(cells)
+    counts = confusion_by_cell(index, pred_probs, codes, n_clusters)
     whole, n_images = counts.sum(0), counts.sum((1, 2))
     without = scores_from_confusion(whole - counts)[score]
     every = pd.DataFrame(
         {
+            "cell": pd.Series(cells.to_numpy(object), codes).groupby(level=0).first(),
             "label": np.asarray(classes, object)[counts.sum(2).argmax(1)],
             "n_images": n_images,
             "share_right": np.trace(counts, axis1=1, axis2=2) / n_images,
@@ -246,8 +224,5 @@ def leave_one_cell_out(
             "change": without - scores_from_confusion(whole)[score],
         }
     )
-    names = pd.Series(np.asarray(cells, object), codes, dtype="string").dropna()
-    names = names[~names.index.duplicated()].sort_values()
-    table = every.loc[names.index].assign(cell=names.to_numpy(object))
-    table = table.sort_values("change", key=abs, ascending=False, kind="stable")
-    return table[["cell", *every]].reset_index(drop=True)
+    known = every.dropna(subset=["cell"]).sort_values("cell")
+    return known.sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)

@@ -12,8 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.predictions import from_predictions, label_index, likeliest, prob_columns
+from hv_utils.ground.predictions import from_predictions, likeliest, prob_columns
 from hv_utils.scores.calibration import log_loss
 from hv_utils.scores.intervals import bootstrap_interval, leave_one_cell_out
 
@@ -28,27 +27,14 @@ HEADLINES = {
 
 
 def score(
-    labels: Sequence[str],
-    pred_probs: np.ndarray,
-    classes: Sequence[str],
-    cells: Sequence[Any] | None = None,
-    *,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
+    table: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> dict[str, Any]:
     """Compute what metrics.json holds, but for the calibration, which needs validation images.
 
     Parameters
     ----------
-    labels : sequence of str, length N
-        True classes.
-    pred_probs : array, shape (N, K), float 0…1
-        Predicted probabilities, rows summing to 1.
-    classes : sequence of str, length K
-        In alphabetical order, as the columns of `pred_probs`.
-    cells : sequence, length N, optional
-        Source photo of each image, missing where unknown.
+    table : DataFrame
+        Predictions, N rows: `label`, `prob_<class>`, and `cell` where known.
     level, n_resamples, seed
         As in `intervals.bootstrap_interval`.
 
@@ -64,49 +50,23 @@ def score(
     Raises
     ------
     HematoVisionError
-        For shapes that do not fit, unknown labels, or rows that are no probabilities.
+        Where it is no table of predictions, see `from_predictions`.
     """
-    index, pred_probs = _checked(labels, pred_probs, classes)
     options = {"level": level, "n_resamples": n_resamples, "seed": seed}
-    cells = pd.Series(pd.NA if cells is None else np.asarray(cells, object), range(len(index)))
-    cells = cells.astype("string")
-    result = {"n_images": len(index), "n_cells": int(cells.nunique()) or None}
+    index, pred_probs, classes, cells = from_predictions(table)
+    result = {"n_images": len(table), "n_cells": int(cells.nunique()) or None}
     result |= point_scores(index, pred_probs, classes)
-    result["intervals"] = bootstrap_interval(index, pred_probs, classes, cells, **options)
+    result["intervals"] = bootstrap_interval(table, **options)
     result |= {"per_cell": None, "leave_one_cell_out": None}
     if cells.notna().any():
-        result["per_cell"] = _cell_scores(index, pred_probs, classes, cells, options)
-        left_out = leave_one_cell_out(index, pred_probs, classes, cells)
+        result["per_cell"] = _cell_scores(per_cell(table), options)
+        left_out = leave_one_cell_out(table)
         low, high = left_out["macro_f1"].agg(["min", "max"])
         result["leave_one_cell_out"] = {
             "macro_f1": {"low": float(low), "high": float(high)},
             "most_influential": left_out.head(5).to_dict("records"),
         }
     return result
-
-
-def _checked(
-    labels: Sequence[str], pred_probs: np.ndarray, classes: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    pred_probs = np.asarray(pred_probs, float)
-    if pred_probs.shape != (len(labels), len(classes)) or len(labels) == 0:
-        raise HematoVisionError(
-            f"expected probabilities of shape ({len(labels)}, {len(classes)}), one row an image "
-            f"and one column a class, got {pred_probs.shape}: rows or classes are missing"
-        )
-    if list(classes) != sorted(classes):
-        raise HematoVisionError(
-            f"expected classes in alphabetical order, got {', '.join(classes)}: "
-            "sort them and the columns of the probabilities"
-        )
-    sums = pred_probs.sum(1)
-    if not (np.isfinite(sums).all() and np.abs(sums - 1).max() < 1e-3 and pred_probs.min() >= 0):
-        bad = int(np.argmax(~(np.abs(sums - 1) < 1e-3) | (pred_probs.min(1) < 0)))
-        raise HematoVisionError(
-            f"expected rows of probabilities that sum to 1, got {pred_probs[bad].tolist()} in row "
-            f"{bad}: logits need a softmax first, unreadable images no row"
-        )
-    return label_index(labels, classes), pred_probs
 
 
 def point_scores(
@@ -162,15 +122,13 @@ def point_scores(
     }
 
 
-def per_cell(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.DataFrame:
+def per_cell(table: pd.DataFrame) -> pd.DataFrame:
     """Average the probabilities over the images of each cell.
 
     Parameters
     ----------
     table : DataFrame
-        `cell`, `label` and `prob_<class>`; rows without a cell are left out.
-    classes : sequence of str, optional
-        As in `from_predictions`.
+        Predictions: `label`, `prob_<class>`, `cell`; rows without a cell are left out.
 
     Returns
     -------
@@ -178,10 +136,11 @@ def per_cell(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.Da
         One row a cell: `cell`, `label` (that of most of its images), `n_images`, `share_right`
         (of its images, 0…1), `prob_<class>` (means), `predicted`.
     """
-    labels, probs, classes, cells = from_predictions(table, classes)
+    _, probs, classes, cells = from_predictions(table)
     names = prob_columns(classes)
-    rows = pd.DataFrame(probs, columns=names).assign(cell=cells.to_numpy(object), label=labels)
-    rows["right"] = likeliest(rows) == labels
+    rows = pd.DataFrame(probs, columns=names).assign(cell=cells.to_numpy(object))
+    rows["label"] = table["label"].to_numpy(object)
+    rows["right"] = likeliest(rows) == rows["label"]
     grouped = rows[rows["cell"].notna()].groupby("cell")
     means = grouped[names].mean()
     about = grouped.agg(n_images=("right", "size"), share_right=("right", "mean"))
@@ -189,23 +148,13 @@ def per_cell(table: pd.DataFrame, classes: Sequence[str] | None = None) -> pd.Da
     return about.join(means).assign(predicted=likeliest(means)).reset_index()
 
 
-def _cell_scores(
-    index: np.ndarray,
-    pred_probs: np.ndarray,
-    classes: Sequence[str],
-    cells: pd.Series,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
+def _cell_scores(cells: pd.DataFrame, options: Mapping[str, Any]) -> dict[str, Any]:
     """Score the cells, each with the mean of its images' probabilities."""
-    table = pd.DataFrame(pred_probs, columns=prob_columns(classes))
-    table = table.assign(label=np.asarray(classes, object)[index], cell=cells.to_numpy(object))
-    cell_table = per_cell(table)
-    labels, probs, _, names = from_predictions(cell_table, classes)
-    truth = label_index(labels, classes)
-    result = {"n_cells": len(cell_table)} | point_scores(truth, probs, classes)
-    result["intervals"] = bootstrap_interval(truth, probs, classes, names, **options)
-    right = int((probs.argmax(1) == truth).sum())
-    result["accuracy_wilson"] = wilson(right, len(cell_table), level=options["level"])
+    index, probs, classes, _ = from_predictions(cells)
+    result = {"n_cells": len(cells)} | point_scores(index, probs, classes)
+    result["intervals"] = bootstrap_interval(cells, **options)
+    right = int((probs.argmax(1) == index).sum())
+    result["accuracy_wilson"] = wilson(right, len(cells), level=options["level"])
     return result
 
 
@@ -259,12 +208,12 @@ def confident_mistakes(table: pd.DataFrame, n: int = 8) -> pd.DataFrame:
         Rows of `table` with `predicted` and `confidence` set, the most confident first; of each
         cell the worst image only, since its copies fail together. Empty where all are right.
     """
-    labels, probs, _, cells = from_predictions(table)
+    _, probs, _, cells = from_predictions(table)
     chosen = table.assign(
         predicted=likeliest(table),
         confidence=probs.max(1),
         _once=cells.fillna(pd.Series(table.index.astype(str), table.index)).to_numpy(object),
     )
-    wrong = chosen[chosen["predicted"].to_numpy(object) != labels]
+    wrong = chosen[chosen["predicted"] != chosen["label"]]
     wrong = wrong.sort_values("confidence", ascending=False, kind="stable")
     return wrong.drop_duplicates("_once").drop(columns="_once").head(n)

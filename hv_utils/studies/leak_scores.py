@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.predictions import from_predictions, label_index
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.scores.bootstrap import cluster_codes, percentiles, resample
-from hv_utils.scores.intervals import confusion_by_cluster, scores_from_confusion
+from hv_utils.scores.intervals import confusion_by_cell, scores_from_confusion
 from hv_utils.scores.metrics import per_cell
 from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED, gain_verdict
 
@@ -64,10 +64,8 @@ def macro_f1(predictions: pd.DataFrame) -> float:
 
 
 def _confusion_by_cell(predictions: pd.DataFrame) -> np.ndarray:
-    labels, probs, classes, cells = from_predictions(predictions)
-    codes, n_clusters, _ = cluster_codes(cells, len(labels))
-    index = label_index(labels, classes)
-    return confusion_by_cluster(index, probs.argmax(1), codes, n_clusters, len(classes))
+    index, probs, _, cells = from_predictions(predictions)
+    return confusion_by_cell(index, probs, *cluster_codes(cells))
 
 
 def summarise(
@@ -156,8 +154,8 @@ def chance(
     dict
         `macro_f1` (mean of the deals), `low`, `high`, `level`.
     """
-    labels, probs, classes, _ = from_predictions(predictions)
-    index, verdicts, k = label_index(labels, classes), probs.argmax(1), len(classes)
+    index, probs, classes, _ = from_predictions(predictions)
+    verdicts, k = probs.argmax(1), len(classes)
     rng = np.random.default_rng(seed)
     counts = [
         np.bincount(index * k + rng.permutation(verdicts), minlength=k * k) for _ in range(n_draws)

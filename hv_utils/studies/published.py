@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.data.overlaps import group_photos
-from hv_utils.ground.predictions import from_predictions
 from hv_utils.ground.runs import REFERENCE_RESULTS
 from hv_utils.scores.bootstrap import in_words
 from hv_utils.scores.metrics import score
@@ -86,8 +85,7 @@ def recorded_scores(
         the macro-F1 with its interval over cells.
     """
     table = predictions[~predictions["cell"].isin(left_out)]
-    labels, probs, classes, cells = from_predictions(table)
-    found = score(labels, probs, classes, cells, n_resamples=n_resamples)
+    found = score(table, n_resamples=n_resamples)
     each = found["per_cell"]
     ends = {"image": found["intervals"]["macro_f1"], "cell": each["intervals"]["macro_f1"]}
     values = {"image": found["macro_f1"], "cell": each["macro_f1"]}

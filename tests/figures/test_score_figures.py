@@ -5,7 +5,7 @@ from test_charts import nothing_clipped, words
 
 from fake_predictions import CLASSES, predictions
 from hv_utils.figures import score_figures
-from hv_utils.ground.predictions import from_predictions, label_index
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.scores.calibration import reliability_table
 from hv_utils.scores.intervals import leave_one_cell_out
 from hv_utils.scores.metrics import headline_table, per_cell, score
@@ -15,9 +15,8 @@ from hv_utils.scores.metrics import headline_table, per_cell, score
 def result():
     """Scores of one small table of predictions, with the arrays behind them."""
     table = predictions()
-    labels, probs, classes, cells = from_predictions(table)
-    scores = score(labels, probs, classes, cells, n_resamples=100)
-    return {"table": table, "index": label_index(labels, classes), "probs": probs, **scores}
+    index, probs, _, _ = from_predictions(table)
+    return {"table": table, "index": index, "probs": probs, **score(table, n_resamples=100)}
 
 
 def test_confusion_writes_counts_and_shares(result):
@@ -88,8 +87,7 @@ def test_cell_strip_of_a_faultless_run_names_none(result):
 
 
 def test_influence_writes_signed_changes(result):
-    cells = result["table"]["cell"].to_numpy()
-    table = leave_one_cell_out(result["index"], result["probs"], CLASSES, cells)
+    table = leave_one_cell_out(result["table"])
     fig = score_figures.influence(table, n=3)
     assert f"{table['change'].iloc[0]:+.3f}" in words(fig)
     assert np.sign(fig.axes[0].patches[0].get_width()) == np.sign(table["change"].iloc[0])

@@ -25,8 +25,8 @@ def test_what_goes_in_comes_out_again():
     table = to_predictions(images, probs, CLASSES)
     assert list(table) == ["path", "label", "cell", *prob_columns(CLASSES), "predicted"]
     assert table["predicted"].tolist() == likeliest(table).tolist() == ["c", "b"]
-    labels, found, classes, cells = from_predictions(table.sample(frac=1, axis=1, random_state=0))
-    assert (labels.tolist(), classes) == (["c", "a"], CLASSES)
+    index, found, classes, cells = from_predictions(table.sample(frac=1, axis=1, random_state=0))
+    assert (index.tolist(), classes) == ([2, 0], CLASSES)
     assert (found == probs).all()
     assert cells.isna().tolist() == [False, True]
     assert from_predictions(table.drop(columns="cell"))[3].isna().all()
@@ -40,6 +40,16 @@ def test_a_table_that_is_none_is_refused():
         from_predictions(table.assign(prob_a=1.0), ["a", "basophil"])
     with pytest.raises(HematoVisionError, match="0 rows"):
         from_predictions(table.assign(prob_a=1.0).head(0))
+
+
+@pytest.mark.parametrize("row", [(3.0, -2.0), (0.4, 0.4), (np.nan, 1.0), (np.inf, 0.0)])
+def test_rows_that_are_no_probabilities_are_refused_in_one_line(row):
+    table = pd.DataFrame({"label": ["a", "b"], "prob_a": [1.0, row[0]], "prob_b": [0.0, row[1]]})
+    with pytest.raises(HematoVisionError, match="in row 1") as caught:
+        from_predictions(table)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(HematoVisionError, match="came upon c"):
+        from_predictions(table.head(1).assign(label="c"))
 
 
 def test_labels_become_positions():

@@ -8,25 +8,26 @@ import pytest
 from scipy import stats
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.predictions import to_predictions
 from hv_utils.scores import bootstrap
 from hv_utils.scores.bootstrap import cluster_codes, in_words, mean_interval, percentiles, resample
 from hv_utils.scores.intervals import bootstrap_interval, leave_one_cell_out
 
 
 def judged(n_cells=40, copies=6, seed=0):
-    """Return labels, probabilities and cells of copies that are judged alike."""
+    """Return predictions in which the copies of a cell are judged alike."""
     rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(n_cells) % 3, copies)
-    cells = np.repeat(np.arange(n_cells), copies)
+    labels, cells = (np.repeat(x, copies) for x in (np.arange(n_cells) % 3, np.arange(n_cells)))
     verdicts = np.where(rng.random(n_cells)[cells] < 0.75, labels, (labels + 1) % 3)
-    return labels, np.eye(3)[verdicts] * 0.8 + 0.2 / 3, cells
+    images = pd.DataFrame({"path": "", "label": np.array(list("abc"))[labels], "cell": cells})
+    return to_predictions(images, np.eye(3)[verdicts] * 0.8 + 0.2 / 3, list("abc"))
 
 
 def test_intervals_are_those_of_scipy_over_clusters():
-    labels, probs, cells = judged()
-    true, predicted = labels[:, None] == range(3), probs.argmax(1)[:, None] == range(3)
-    parts = [table[:, j] for table in (true & predicted, true, predicted) for j in range(3)]
-    sums = [np.bincount(cells, part) for part in parts]
+    table = judged()
+    true, predicted = (pd.get_dummies(table[name]) for name in ("label", "predicted"))
+    parts = [part.groupby(table["cell"]).sum() for part in (true & predicted, true, predicted)]
+    sums = pd.concat(parts, axis=1).to_numpy().T
 
     def macro_f1(*sums, axis):
         hits, true, predicted = np.reshape([part.sum(axis) for part in sums], (3, 3, -1))
@@ -35,7 +36,7 @@ def test_intervals_are_those_of_scipy_over_clusters():
     options = {"paired": True, "method": "percentile", "n_resamples": 9999, "rng": 0}
     ends = stats.bootstrap(sums, macro_f1, **options).confidence_interval
     options = {"n_resamples": 9999}
-    found = bootstrap_interval(labels, probs, ["a", "b", "c"], cells, **options)["macro_f1"]
+    found = bootstrap_interval(table, **options)["macro_f1"]
     assert (found["low"], found["high"]) == pytest.approx((ends.low, ends.high), abs=0.01)
 
 
@@ -78,21 +79,18 @@ def test_blocks_change_no_weight(monkeypatch, sizes):
 
 def test_memory_does_not_grow_with_resamples_times_cells():
     """20,000 cells: 1,000 weights of each would take 160 MB, all pairs of cells 3,200."""
-    labels, probs, cells = judged(n_cells=20_000, copies=1)
+    table = judged(n_cells=20_000, copies=1)
     tracemalloc.start()
     resample(lambda weights: {"most": weights.max(1)}, 20_000, n_resamples=1000)
-    leave_one_cell_out(labels, probs, ["a", "b", "c"], cells)
+    leave_one_cell_out(table)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 80e6
 
 
 def test_images_without_a_cell_are_clusters_of_their_own():
-    codes, n, known = cluster_codes(["x", None, "x", pd.NA, "y"], 5)
-    assert (codes.tolist(), n, known) == ([0, 2, 0, 3, 1], 4, True)
-    assert cluster_codes([None] * 3, 3)[2] is False
-    with pytest.raises(HematoVisionError, match="a cell for each"):
-        cluster_codes(["x"], 2)
+    codes, n_clusters = cluster_codes(["x", None, "x", pd.NA, "y"])
+    assert (codes.tolist(), n_clusters) == ([0, 2, 0, 3, 1], 4)
 
 
 def test_what_is_not_defined_is_left_out():

@@ -1,13 +1,15 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
+from hv_utils.ground.predictions import prob_columns
 from hv_utils.scores.bootstrap import percentiles, resample
 from hv_utils.scores.intervals import (
     bootstrap_interval,
-    confusion_by_cluster,
+    confusion_by_cell,
     leave_one_cell_out,
     ranking_scores,
     resampled_scores,
@@ -24,6 +26,12 @@ def sample(n_cells=30, copies=8, seed=0, k=3):
     logits[np.arange(len(labels)), labels] += np.repeat(rng.normal(1, 1, n_cells), copies).round(1)
     probs = np.exp(logits)
     return labels, probs / probs.sum(1, keepdims=True), np.repeat(np.arange(n_cells), copies)
+
+
+def table_of(labels, probs, cells=None):
+    """Return the table of predictions behind the arrays of `sample`."""
+    table = pd.DataFrame(probs, columns=prob_columns(CLASSES)).assign(cell=cells)
+    return table.assign(label=np.array(CLASSES)[labels])
 
 
 def test_weighted_scores_are_those_of_scikit_learn():
@@ -65,8 +73,8 @@ def test_ranking_without_positives_is_nan():
 
 def test_resampling_cells_gives_wider_intervals_than_resampling_images():
     labels, probs, cells = sample(copies=20)
-    by_cell = bootstrap_interval(labels, probs, CLASSES, cells, n_resamples=500)
-    by_image = bootstrap_interval(labels, probs, CLASSES, n_resamples=500)
+    by_cell = bootstrap_interval(table_of(labels, probs, cells), n_resamples=500)
+    by_image = bootstrap_interval(table_of(labels, probs), n_resamples=500)
     for name in ("accuracy", "macro_f1", "roc_auc"):
         width = {
             k: v[name]["high"] - v[name]["low"] for k, v in {"c": by_cell, "i": by_image}.items()
@@ -79,25 +87,24 @@ def test_resampling_cells_gives_wider_intervals_than_resampling_images():
 def test_cells_of_one_image_give_the_interval_of_images():
     labels, probs, _ = sample()
     names = [f"{i:04d}" for i in range(len(labels))]
-    one = bootstrap_interval(labels, probs, CLASSES, names, n_resamples=200)
-    two = bootstrap_interval(labels, probs, CLASSES, n_resamples=200)
+    one = bootstrap_interval(table_of(labels, probs, names), n_resamples=200)
+    two = bootstrap_interval(table_of(labels, probs), n_resamples=200)
     assert one["macro_f1"]["low"] == two["macro_f1"]["low"]
 
 
 def test_seed_and_level_do_what_they_say():
-    labels, probs, cells = sample()
-    run = {"n_resamples": 300, "cells": cells}
-    first = bootstrap_interval(labels, probs, CLASSES, seed=1, **run)["accuracy"]
-    assert first == bootstrap_interval(labels, probs, CLASSES, seed=1, **run)["accuracy"]
-    assert first != bootstrap_interval(labels, probs, CLASSES, seed=2, **run)["accuracy"]
-    narrow = bootstrap_interval(labels, probs, CLASSES, seed=1, level=0.5, **run)["accuracy"]
+    table, run = table_of(*sample()), {"n_resamples": 300}
+    first = bootstrap_interval(table, seed=1, **run)["accuracy"]
+    assert first == bootstrap_interval(table, seed=1, **run)["accuracy"]
+    assert first != bootstrap_interval(table, seed=2, **run)["accuracy"]
+    narrow = bootstrap_interval(table, seed=1, level=0.5, **run)["accuracy"]
     assert first["low"] < narrow["low"] <= narrow["high"] < first["high"]
 
 
 def test_two_thousand_resamples_of_the_real_size_take_seconds():
-    labels, probs, cells = sample(n_cells=71, copies=35, k=3)
+    table = table_of(*sample(n_cells=71, copies=35, k=3))
     start = time.process_time()
-    bootstrap_interval(labels, probs, CLASSES, cells, n_resamples=2000)
+    bootstrap_interval(table, n_resamples=2000)
     assert time.process_time() - start < 6
 
 
@@ -116,7 +123,7 @@ def test_intervals_cover_the_truth_about_as_often_as_the_page_says():
         skill = rng.beta(accuracy, 1 - accuracy, codes.max() + 1)[codes]
         wrong = (labels + rng.integers(1, k, len(labels))) % k
         predicted = np.where(rng.random(len(labels)) < skill, labels, wrong)
-        counts = confusion_by_cluster(labels, predicted, codes, codes.max() + 1, k)
+        counts = confusion_by_cell(labels, np.eye(k)[predicted], codes, codes.max() + 1)
         values = resample(
             lambda weights, counts=counts: scores_from_confusion(np.tensordot(weights, counts, 1)),
             len(counts),
@@ -132,7 +139,7 @@ def test_leaving_out_a_bad_cell_raises_the_score():
     labels, probs, cells = sample()
     probs[cells == 7] = np.roll(np.eye(3)[labels[cells == 7]], 1, axis=1) * 0.9 + 0.1 / 3
     names = np.array([f"cell {i:02d}" for i in cells])
-    table = leave_one_cell_out(labels, probs, CLASSES, names)
+    table = leave_one_cell_out(table_of(labels, probs, names))
     assert len(table) == 30
     assert table["change"].abs().is_monotonic_decreasing
     bad = table[table["cell"] == "cell 07"].iloc[0]

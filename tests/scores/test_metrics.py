@@ -6,8 +6,6 @@ import pytest
 from sklearn import metrics as sk
 
 from fake_predictions import CLASSES, predictions
-from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.predictions import from_predictions
 from hv_utils.scores.metrics import (
     confident_mistakes,
     headline_table,
@@ -18,8 +16,7 @@ from hv_utils.scores.metrics import (
 
 
 def scored(table, **options):
-    labels, probs, classes, cells = from_predictions(table)
-    return score(labels, probs, classes, cells, n_resamples=200, **options)
+    return score(table, n_resamples=200, **options)
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -45,7 +42,8 @@ def test_scores_are_those_of_scikit_learn():
 
 
 def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted():
-    result = score(["a", "a", "b"], np.array([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7]]), ["a", "b"])
+    probs = {"prob_a": [0.2, 0.9, 0.3], "prob_b": [0.8, 0.1, 0.7]}
+    result = score(pd.DataFrame({"label": ["a", "a", "b"], **probs}))
     assert result["confusion_matrix"] == [[1, 1], [0, 1]]
 
 
@@ -141,20 +139,3 @@ def test_confident_mistakes_show_one_image_of_a_cell():
     right = table[table["label"] == table["predicted"]]
     assert confident_mistakes(right).empty
     assert len(confident_mistakes(table.assign(cell=pd.NA), n=5)) == 5
-
-
-@pytest.mark.parametrize(
-    ("labels", "probs", "classes", "message"),
-    [
-        (["a", "b"], [[1.0, 0.0]], ["a", "b"], "shape"),
-        (["a", "c"], [[1.0, 0.0], [0.0, 1.0]], ["a", "b"], "came upon c"),
-        (["a", "b"], [[1.0, 0.0], [0.0, 1.0]], ["b", "a"], "alphabetical"),
-        (["a", "b"], [[1.0, 0.0], [3.0, -1.0]], ["a", "b"], "row 1"),
-        (["a", "b"], [[1.0, 0.0], [np.nan, 1.0]], ["a", "b"], "row 1"),
-        ([], np.zeros((0, 2)), ["a", "b"], "shape"),
-    ],
-)
-def test_wrong_input_is_refused_in_one_line(labels, probs, classes, message):
-    with pytest.raises(HematoVisionError, match=message) as caught:
-        score(labels, np.array(probs), classes)
-    assert "\n" not in str(caught.value)

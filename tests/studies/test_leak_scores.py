@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hv_utils.ground.predictions import from_predictions, label_index
+from hv_utils.ground.predictions import label_index
 from hv_utils.scores.bootstrap import percentiles
 from hv_utils.scores.intervals import bootstrap_interval
 from hv_utils.studies import leak_scores
@@ -28,8 +28,7 @@ def judged(share_right=0.7, cells=(12, 8, 5), copies=6, seed=0, luck=0.0):
 
 def test_resamples_are_those_of_the_intervals():
     table = judged()
-    labels, probs, classes, cells = from_predictions(table)
-    expected = bootstrap_interval(label_index(labels, classes), probs, classes, cells, seed=4)
+    expected = bootstrap_interval(table, seed=4)
     found = percentiles(leak_scores.f1_resamples(table, seed=4))
     assert found["low"] == pytest.approx(expected["macro_f1"]["low"])
     assert found["high"] == pytest.approx(expected["macro_f1"]["high"])
