@@ -39,6 +39,7 @@ from hv_utils.network.preprocessing import (
     image_data_generator,
     load_images,
 )
+from hv_utils.network.settings import HeadTraining
 from hv_utils.network.training import train_head
 
 TURNS = 5
@@ -136,9 +137,9 @@ def phase_one(table: pd.DataFrame, epochs: int) -> dict[str, float]:
 
     def cached() -> None:
         model = build_model(len(CLASSES), weights="lite0")
-        settings = {"classes": list(CLASSES), "epochs": epochs, "patience": epochs}
+        settings = HeadTraining(epochs=epochs, patience=epochs, calibration_images=0)
         with redirect_stdout(io.StringIO()):
-            train_head(model, train, val, calibration_images=0, **settings)
+            train_head(model, train, val, settings, classes=list(CLASSES))
 
     def frozen() -> None:
         model = build_model(len(CLASSES), weights="lite0")

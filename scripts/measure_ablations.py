@@ -13,6 +13,7 @@ is kept in RUN/small-networks, and a second call goes on from there.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ from hv_utils.ground.files import atomic_path, dump_json, write_text
 from hv_utils.ground.runs import Run, environment
 from hv_utils.network.checkpoints import fingerprint_settings
 from hv_utils.network.model import build_model, predict_probs
-from hv_utils.network.preprocessing import augmentation_layers
+from hv_utils.network.settings import FineTuning, HeadTraining
 from hv_utils.network.training import fine_tune, train_head
 from hv_utils.scores.paired import collect, compare, gains
 
 COPIES = {"train": 14, "val": 8, "test": 8}  # of one cell, at most
-PASSES, IMAGES_PER_PASS = 3, 1600
+TUNING = FineTuning(from_block="stem", epochs=3, images_per_epoch=1600)
 AUGMENTATION = {"rotation_degrees": 180.0, "zoom": 0.2, "shift": 0.05, "stain": 0.15}
 REFERENCE = {"side": 112, "weights": "lite0", "fine_tuned": True, "augmented": False, "seed": 0}
 # Each but the first differs from the first in what it names.
@@ -64,21 +65,11 @@ def train_and_score(
     """Train one network and return its probabilities for the cells held out, (N, K)."""
     size, seed = (settings["side"],) * 2, settings["seed"]
     model = build_model(len(classes), size=size, weights=settings["weights"], seed=seed)
-    options = {"classes": classes, "seed": seed}
-    train_head(model, parts["train"], parts["val"], **options)
+    sides = parts["train"], parts["val"]
+    train_head(model, *sides, HeadTraining(seed=seed), classes=classes)
     if settings["fine_tuned"]:
-        fine_tune(
-            model,
-            parts["train"],
-            parts["val"],
-            from_block="stem",
-            epochs=PASSES,
-            images_per_epoch=IMAGES_PER_PASS,
-            augment=augmentation_layers(**AUGMENTATION, seed=seed)
-            if settings["augmented"]
-            else None,
-            **options,
-        )
+        augment = AUGMENTATION if settings["augmented"] else None
+        fine_tune(model, *sides, replace(TUNING, augment=augment, seed=seed), classes=classes)
     return predict_probs(model, list(parts["test"]["path"]))
 
 
@@ -91,7 +82,7 @@ def measure(run: Run) -> dict[str, Any]:
     held = {}
     for number, (name, changes) in enumerate(CONDITIONS.items()):
         settings = REFERENCE | changes
-        recipe = [settings, PASSES, IMAGES_PER_PASS, AUGMENTATION if settings["augmented"] else {}]
+        recipe = [settings, asdict(TUNING), AUGMENTATION if settings["augmented"] else {}]
         paths = (path for part in parts.values() for path in part["path"])
         file = kept / f"{fingerprint_settings({'recipe': recipe}, paths)}.npz"
         if not file.exists():
@@ -108,8 +99,8 @@ def measure(run: Run) -> dict[str, Any]:
         "reference": reference,
         "cells": {name: int(part["cell"].nunique()) for name, part in parts.items()},
         "images": {name: len(part) for name, part in parts.items()},
-        "passes": PASSES,
-        "images_per_pass": IMAGES_PER_PASS,
+        "passes": TUNING.epochs,
+        "images_per_pass": TUNING.images_per_epoch,
         "scores": scores[scores["score"] == "macro_f1"].to_dict("records"),
         "differences": changes[changes["score"] == "macro_f1"].to_dict("records"),
         "data": {name: value for name, value in run.manifest["data"].items() if "sha256" in name},

@@ -9,6 +9,8 @@ import math
 
 import keras
 
+DRAWS = 16  # more than a layer draws in one step
+
 
 @keras.saving.register_keras_serializable("hv_utils")
 class RandomAffine(keras.layers.Layer):
@@ -115,3 +117,13 @@ class RandomStain(keras.layers.Layer):
     def get_config(self) -> dict:
         """Return what the layer can be made from again."""
         return {**super().get_config(), "strength": self.strength, "seed": self.seed}
+
+
+def restart(layers: keras.Model, step: object) -> None:
+    """Set the seeds of augmentation layers to those of a step, whatever was drawn before it.
+
+    A training that goes on in its second epoch then augments as one that has run through.
+    """
+    for layer in layers.layers:
+        state = layer.generator.state
+        state.assign(keras.ops.cast([layer.seed, step * DRAWS], state.dtype))

@@ -21,8 +21,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, dump_json, fingerprint, write_text
 from hv_utils.inference.onnx_model import INPUT, OUTPUTS, arrays_path, facts_path
 from hv_utils.network.kernels import name_kernels, store_half, vectors
-from hv_utils.network.model import FEATURE_LAYER, LOGITS_LAYER, load_model
-from hv_utils.network.weights import FEATURE_MAP_LAYER
+from hv_utils.network.model import FEATURE_LAYER, FEATURE_MAP_LAYER, LOGITS_LAYER, load_model
 
 if TYPE_CHECKING:
     import keras

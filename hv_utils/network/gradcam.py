@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hv_utils.ground.errors import HematoVisionError
-from hv_utils.network.model import LOGITS_LAYER
-from hv_utils.network.weights import FEATURE_MAP_LAYER
+from hv_utils.network.model import FEATURE_MAP_LAYER, LOGITS_LAYER, first_layer_of
 
 if TYPE_CHECKING:
     import keras
@@ -94,13 +92,7 @@ def shuffle_weights(model: keras.Model, from_block: str, *, seed: int = 0) -> ke
 
     rng = np.random.default_rng(seed)
     copy = keras.models.clone_model(model)
-    prefixes = [layer.name.split("_")[0] for layer in model.layers]
-    if from_block not in prefixes:
-        raise HematoVisionError(
-            f"expected the name of a block or layer of the model, but got {from_block!r}: "
-            "logits, hidden, top, block7a and so on down to stem are possible"
-        )
-    first = prefixes.index(from_block)
+    first = first_layer_of(from_block, model)
     for position, (old, new) in enumerate(zip(model.layers, copy.layers, strict=True)):
         values = old.get_weights()
         if position >= first and not isinstance(old, keras.layers.BatchNormalization):

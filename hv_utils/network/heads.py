@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hv_utils.network.settings import HeadTraining
 from hv_utils.scores.calibration import log_loss
 
 if TYPE_CHECKING:
@@ -47,22 +48,20 @@ class HeadTrainer:
     ----------
     n_features, n_classes : int
         D and K.
+    settings : HeadTraining
+        All passes are run, so that one training shows both ends. The features are there and the
+        images balanced, so `calibration_images` and `class_weight` change nothing.
     hidden : int
         Units of the hidden layer.
-    learning_rate : float
-        Of Adam.
-    batch_size : int
-        Images of one step.
     """
 
     def __init__(
         self,
         n_features: int,
         n_classes: int,
+        settings: HeadTraining,
         *,
         hidden: int = 128,
-        learning_rate: float = 1e-3,
-        batch_size: int = 32,
     ) -> None:
         import keras
 
@@ -71,8 +70,8 @@ class HeadTrainer:
             keras.layers.Dense(n_classes, activation="softmax"),
         ]
         self.model = keras.Sequential([keras.Input((n_features,)), *layers])
-        self.batch_size = batch_size
-        self._optimiser = keras.optimizers.Adam(learning_rate)
+        self.settings = settings
+        self._optimiser = keras.optimizers.Adam(settings.learning_rate)
         self._optimiser.build(self.model.trainable_variables)
         self._fresh = [variable.numpy() for variable in self._optimiser.variables]
         self._epoch = _compiled_epoch(self.model, self._optimiser)
@@ -83,8 +82,6 @@ class HeadTrainer:
         val: tuple[np.ndarray, np.ndarray],
         *,
         dropout: float,
-        epochs: int,
-        patience: int,
         seed: int,
     ) -> FittedHead:
         """Train one head from new weights.
@@ -95,13 +92,9 @@ class HeadTrainer:
             Features (N, D) float32 and classes (N,) int, of different source photos.
         dropout : float
             Share of the features dropped at random in each step, 0 to below 1.
-        epochs : int
-            Passes, 1 or more; all are run, so that one training shows both ends.
-        patience : int
-            Passes without a lower validation loss after which early stopping stops.
         seed : int
-            Of the first weights, the order of the images and the dropped features: two trainings
-            that differ in `dropout` alone share the first two.
+            Of the first weights, the order of the images and the dropped features, in place of the
+            settings': two trainings that differ in `dropout` alone share the first two.
 
         Returns
         -------
@@ -109,16 +102,17 @@ class HeadTrainer:
         """
         import tensorflow as tf
 
+        epochs, batch_size = self.settings.epochs, self.settings.batch_size
         self._restart(seed)
         rng = np.random.default_rng(seed)
         features = tf.constant(train[0], tf.float32)
         labels = tf.constant(train[1], tf.int32)
-        steps = -(-len(train[1]) // self.batch_size)
+        steps = -(-len(train[1]) // batch_size)
         losses: list[float] = []
         kept, best, ran = None, 0, epochs
         for epoch in range(epochs):
             # The last batch is filled up from the start of the pass, so that no image is left out.
-            order = np.resize(rng.permutation(len(train[1])), (steps, self.batch_size))
+            order = np.resize(rng.permutation(len(train[1])), (steps, batch_size))
             masks = tf.constant([seed, epoch * steps], tf.int32)
             rate = tf.constant(dropout, tf.float32)
             self._epoch(features, labels, tf.constant(order), rate, masks)
@@ -126,7 +120,7 @@ class HeadTrainer:
             if ran == epochs:  # early stopping would still be running
                 if kept is None or losses[-1] < losses[best]:
                     kept, best = self.model.get_weights(), epoch
-                elif epoch - best >= patience:
+                elif epoch - best >= self.settings.patience:
                     ran = epoch + 1
         return FittedHead(kept, self.model.get_weights(), np.array(losses), ran)
 

@@ -47,7 +47,7 @@ def build_model(
     dropout : float
         Share of the features that are dropped in training, 0 to below 1.
     seed : int
-        Of the initial weights.
+        Of the initial weights and of dropout; nothing global is seeded.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def build_model(
     """
     import keras
 
-    from hv_utils.network.weights import backbone
+    from hv_utils.network.weights import backbone, seed_dropouts
 
     if n_classes < 2:
         raise HematoVisionError(
@@ -77,14 +77,41 @@ def build_model(
         )
     base, start = backbone(weights, size=size, seed=seed)
     x = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(base.output)
-    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
     if hidden:
-        x = keras.layers.Dense(hidden, activation="relu", name="hidden")(x)
-    x = keras.layers.Dense(n_classes, name=LOGITS_LAYER)(x)
+        start = keras.initializers.GlorotUniform(seed)
+        x = keras.layers.Dense(hidden, "relu", kernel_initializer=start, name="hidden")(x)
+    start = keras.initializers.GlorotUniform(seed + 1)
+    x = keras.layers.Dense(n_classes, kernel_initializer=start, name=LOGITS_LAYER)(x)
     outputs = keras.layers.Activation("softmax", name="probabilities")(x)
     model = keras.Model(base.input, outputs, name="hematovision")
+    seed_dropouts(model, seed)
     model.start_weights = start
     return model
+
+
+def first_layer_of(block: str, model: keras.Model) -> int:
+    """Return the position of the first layer of a block.
+
+    Parameters
+    ----------
+    block : str
+        What the layers' names begin with, up to the first underscore: `stem`, `block2a` …
+        `block7a`, `top`, `hidden`, `logits`.
+    model : keras.Model
+
+    Raises
+    ------
+    HematoVisionError
+        Where the model has no such block.
+    """
+    prefixes = [layer.name.split("_")[0] for layer in model.layers]
+    if block not in prefixes:
+        raise HematoVisionError(
+            f"expected a block or layer of the model ({', '.join(dict.fromkeys(prefixes))}), but "
+            f"got {block!r}: check the parameter"
+        )
+    return prefixes.index(block)
 
 
 def input_size(model: keras.Model) -> tuple[int, int]:

@@ -1,9 +1,8 @@
-"""From image files to the batches that EfficientNetB0 eats: decode, resize, augment, weigh."""
+"""From image files to the batches that EfficientNetB0 eats: decode, resize, augment."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ def load_images(
     paths: Iterable[str | Path],
     *,
     size: tuple[int, int] = IMAGE_SIZE,
-    progress: Callable[[Iterable], Iterable] | None = None,
 ) -> np.ndarray:
     """Read images into one array.
 
@@ -34,8 +32,6 @@ def load_images(
     paths : iterable of str or Path
     size : tuple of int
         (height, width) in pixels; the proportions of the image are not kept.
-    progress : callable, optional
-        Wraps the iterable, like `tqdm.tqdm`.
 
     Returns
     -------
@@ -51,7 +47,7 @@ def load_images(
     images = np.empty((len(paths), *size, 3), np.uint8)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         decoded = pool.map(lambda path: read_resized(path, size), paths)
-        for index, image in enumerate(progress(decoded) if progress else decoded):
+        for index, image in enumerate(decoded):
             images[index] = image
     return images
 
@@ -62,9 +58,9 @@ def batches(
     *,
     size: tuple[int, int] = IMAGE_SIZE,
     batch_size: int = 32,
-    shuffle: bool = False,
-    seed: int | None = None,
+    orders: np.ndarray | None = None,
     augment: keras.Model | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Return batches of images, decoded while they are used, so that any number fits in memory.
 
@@ -77,12 +73,14 @@ def batches(
     size : tuple of int
         (height, width) in pixels.
     batch_size : int
-    shuffle : bool
-        Whether to draw a new order in each pass; the last batch is kept even when it is short.
-    seed : int, optional
-        Of the order.
+        The last batch of a pass is kept even when it is short.
+    orders : array, shape (passes, M), int, optional
+        Positions of the images of each pass; by default one pass over all as they come.
     augment : keras.Model, optional
-        `augmentation_layers(...)`, applied to each batch.
+        `augmentation_layers(...)`, applied to each batch. What it draws depends on its seed and the
+        number of the batch alone.
+    first_step : int
+        Number of the first batch.
 
     Returns
     -------
@@ -92,28 +90,36 @@ def batches(
     """
     import tensorflow as tf
 
-    columns: tuple = (np.asarray([os.fsencode(path) for path in paths]),)
-    if labels_index is not None:
-        columns += (np.asarray(labels_index, dtype=np.int32),)
-    dataset = tf.data.Dataset.from_tensor_slices(columns)
-    if shuffle:
-        dataset = dataset.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+    paths = list(paths)
+    labels = None if labels_index is None else tf.constant(labels_index, tf.int32)
 
-    def read(path: tf.Tensor, *label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def read(at: np.ndarray) -> np.ndarray:
         # Pillow rather than TensorFlow's decoder: training and prediction then share one decoder.
-        image = tf.numpy_function(
-            lambda name: read_resized(os.fsdecode(name), size), [path], tf.uint8, stateful=False
-        )
-        return (tf.ensure_shape(image, (*size, 3)), *label)
+        return load_images([paths[number] for number in at], size=size)
 
-    def finish(images: tf.Tensor, *labels: tf.Tensor) -> tf.Tensor | tuple:
-        images = tf.cast(images, tf.float32)
+    def finish(step: tf.Tensor, at: tf.Tensor) -> tf.Tensor | tuple:
+        images = tf.numpy_function(read, [at], tf.uint8, stateful=False)
+        images = tf.cast(tf.ensure_shape(images, (None, *size, 3)), tf.float32)
         if augment is not None:
+            restart(augment, step)
             images = augment(images, training=True)
-        return (images, *labels) if labels else images
+        return images if labels is None else (images, tf.gather(labels, at))
 
-    dataset = dataset.map(read, num_parallel_calls=DECODE_THREADS).batch(batch_size)
-    return dataset.map(finish).prefetch(2)
+    if augment is not None:
+        from hv_utils.network.augmentation import restart
+    if orders is None:
+        orders = np.arange(len(paths))[None]
+    return positions(orders, batch_size).enumerate(first_step).map(finish).prefetch(2)
+
+
+def positions(orders: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Return batches of positions, int64 (B,), pass after pass of `orders`, (passes, M)."""
+    import tensorflow as tf
+
+    def one_pass(order: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+    return tf.data.Dataset.from_tensor_slices(orders).flat_map(one_pass)
 
 
 def augmentation_layers(

@@ -1,65 +1,59 @@
-"""Two phases of transfer learning: the head on frozen features, then fine-tuning."""
+"""Two phases of transfer learning: the head on frozen features, then fine-tuning.
+
+Importing this module loads TensorFlow.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
+from keras.callbacks import LambdaCallback
 
 from hv_utils.data.splits import check_no_leak
-from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.predictions import label_index
 from hv_utils.ground.progress import print_progress
-from hv_utils.network.checkpoints import (
-    Kept,
-    describe_layers,
-    fingerprint_training,
-    load_state,
-    save_state,
+from hv_utils.network.checkpoints import checkpoint_file, load_state, save_state
+from hv_utils.network.course import (
+    Course,
+    compile_model,
+    cosine_schedule,
+    image_orders,
+    judge,
+    print_row,
 )
 from hv_utils.network.model import (
     FEATURE_LAYER,
     extract_features,
+    first_layer_of,
     input_size,
     predict_probs,
 )
-from hv_utils.network.preprocessing import batches, class_weights, load_images
-from hv_utils.network.training_steps import (
-    compile_model,
-    cosine_schedule,
-    history_row,
-    images_of_epoch,
-    judge,
-    print_row,
-    rank,
+from hv_utils.network.preprocessing import (
+    augmentation_layers,
+    batches,
+    load_images,
+    positions,
 )
-from hv_utils.network.weights import calibrate_batch_norm
+from hv_utils.network.settings import FineTuning, HeadTraining
+from hv_utils.network.weights import CALIBRATION_IMAGES, calibrate_batch_norm
 
-if TYPE_CHECKING:
-    import keras
-
-BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 lags behind in a run of a few hundred steps
 
 
 def train_head(
     model: keras.Model,
     train: pd.DataFrame,
     val: pd.DataFrame,
+    settings: HeadTraining,
     *,
     classes: Sequence[str],
-    epochs: int = 40,
-    learning_rate: float = 3e-4,
-    batch_size: int = 32,
-    class_weight: bool = True,
-    patience: int = 8,
-    max_images: int = 0,
-    calibration_images: int | None = None,
     checkpoint: str | Path | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Phase 1: train the head on the features of the frozen backbone.
 
@@ -72,118 +66,68 @@ def train_head(
         From `build_model`; changed in place.
     train, val : pandas.DataFrame
         Image tables with columns `path` and `label`.
+    settings : HeadTraining
     classes : sequence of str
         The K classes in the order of the model's output.
-    epochs, patience : int
-        Passes at most, and passes without a lower validation loss before stopping.
-    learning_rate : float
-        Of Adam.
-    batch_size : int
-    class_weight : bool
-        Whether the loss weighs rare classes up, see `preprocessing.class_weights`.
-    max_images : int
-        Take at most so many training images, at random; 0 takes all.
-    calibration_images : int, optional
-        See `calibrate_batch_norm`; by default 256 where the start weights are `lite0`, else 0.
     checkpoint : str or Path, optional
         Folder. With it a training that is called again after an interruption skips this phase.
-    seed : int
 
     Returns
     -------
     pandas.DataFrame
-        History, one row an epoch: `phase` ("head"), `epoch`, `loss`, `accuracy`, `val_loss`,
-        `val_accuracy`, `val_macro_f1`, `seconds`, `best` (True for the epoch that was kept).
+        History, one row an epoch: `phase` ("head"), `epoch`, `loss`, `accuracy`, `learning_rate`,
+        `val_loss`, `val_accuracy`, `val_macro_f1`, `seconds`, `best` (True for the epoch that was
+        kept).
     """
     refuse_leak(train, val)
-    train = _sample(train, max_images, seed)
-    settings = {
-        "classes": list(classes),
-        "epochs": epochs,
-        "lr": learning_rate,
-        "batch": batch_size,
-        "weigh": class_weight,
-        "patience": patience,
-        "calibration": calibration_images,
-        "seed": seed,
-    }
-    fingerprint = fingerprint_training(model, settings, pd.concat([train, val]))
-    if rows := load_state(checkpoint, "head", model, fingerprint=fingerprint):
+    file = checkpoint_file(checkpoint, settings, model, pd.concat([train, val]), classes)
+    if state := load_state(file, model.variables):
         print("head: trained before the interruption", flush=True)
-        return pd.DataFrame(rows)
+        return pd.DataFrame(state[0])
     y_train, y_val = (label_index(table["label"], classes) for table in (train, val))
-    if calibration_images is None:
-        calibration_images = 256 if getattr(model, "start_weights", "") == "lite0" else 0
-    if calibration_images:
-        few = _sample(train, calibration_images, seed)["path"]
-        calibrate_batch_norm(model, load_images(few, size=input_size(model)))
+    _calibrate(model, train, settings)
     x_train, x_val = (
         extract_features(model, list(table["path"]), progress=print_progress(f"features {name}"))
         for name, table in (("train", train), ("val", val))
     )
-    rows = _fit_head(
-        _head(model),
-        (x_train, y_train),
-        (x_val, y_val),
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        weights=class_weights(y_train) if class_weight else None,
-        patience=patience,
+    head = _head(model)
+    compile_model(head, settings.learning_rate)
+    course = Course(
+        settings,
+        lambda: judge(np.asarray(head(x_val, training=False)), y_val),
+        rank=lambda row: (row["epoch"] > 0, -row["val_loss"]),  # an untrained head is no choice
     )
-    save_state(checkpoint, "head", model, rows=rows, fingerprint=fingerprint)
-    return pd.DataFrame(rows)
+    course.begin(head)
+    orders = image_orders(len(train), 0, settings.epochs, settings.seed)
+    features, labels = tf.constant(x_train), tf.constant(y_train)
+    data = positions(orders, settings.batch_size).map(
+        lambda at: (tf.gather(features, at), tf.gather(labels, at))
+    )
+    course.run(data, y_train, steps=-(-len(train) // settings.batch_size))
+    history = course.finish()
+    print_row(course.rows[course.best_epoch], settings.epochs)
+    save_state(file, model.variables, history.to_dict("records"))
+    return history
 
 
-def _fit_head(
-    head: keras.Model,
-    train: tuple[np.ndarray, np.ndarray],
-    val: tuple[np.ndarray, np.ndarray],
-    *,
-    epochs: int,
-    learning_rate: float,
-    batch_size: int,
-    weights: dict[int, float] | None,
-    patience: int,
-) -> list[dict]:
-    import keras
-
-    compile_model(head, learning_rate)
-    rows: list[dict] = []
-    best, kept = None, head.get_weights()
-    for epoch in range(1, epochs + 1):
-        start = time.monotonic()
-        result = head.fit(*train, batch_size=batch_size, class_weight=weights, verbose=0)
-        probs = keras.ops.convert_to_numpy(head(val[0], training=False))
-        rows.append(history_row("head", epoch, result.history, judge(probs, val[1]), start))
-        if best is None or rows[-1]["val_loss"] < best["val_loss"]:
-            best, kept = rows[-1], head.get_weights()
-        elif epoch - best["epoch"] >= patience:
-            break
-    if best is not None:
-        head.set_weights(kept)
-        best["best"] = True
-        print_row(best, epochs)
-    return rows
+def _calibrate(model: keras.Model, train: pd.DataFrame, settings: HeadTraining) -> None:
+    """Measure the batch norms on some training images where the start weights need it."""
+    count = settings.calibration_images
+    if count is None:
+        count = CALIBRATION_IMAGES.get(getattr(model, "start_weights", ""), 0)
+    if count:
+        few = _some(train, count, settings.seed)["path"]
+        calibrate_batch_norm(model, load_images(few, size=input_size(model)))
 
 
 def fine_tune(
     model: keras.Model,
     train: pd.DataFrame,
     val: pd.DataFrame,
+    settings: FineTuning,
     *,
     classes: Sequence[str],
-    from_block: str = "block6a",
-    epochs: int = 5,
-    learning_rate: float = 1e-3,
-    batch_size: int = 32,
-    images_per_epoch: int = 0,
-    class_weight: bool = True,
-    augment: keras.Model | None = None,
-    patience: int = 3,
-    norm_images: int = 0,
     checkpoint: str | Path | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Phase 2: train the upper blocks of the backbone, or all of it, together with the head.
 
@@ -197,81 +141,56 @@ def fine_tune(
     ----------
     model : keras.Model
         After `train_head`; changed in place.
-    train, val, classes, batch_size, class_weight, seed
+    train, val, classes
         As in `train_head`.
-    from_block : str
-        First block to train: `stem` (everything), `block2a` … `block7a`, `top`.
-    epochs, patience : int
-        Passes, and passes without a better validation macro-F1 before stopping.
-    learning_rate : float
-        Peak, of Adam.
-    images_per_epoch : int
-        Images of one pass; 0 takes all. No image is seen twice before all were seen once.
-    augment : keras.Model, optional
-        `preprocessing.augmentation_layers(...)`.
-    norm_images : int
-        After each pass, measure the statistics of the batch normalisations that train anew on so
-        many training images as they are (`weights.calibrate_batch_norm`): those that were gathered
-        on the way are of augmented images and of the last few batches. 0 keeps them.
+    settings : FineTuning
     checkpoint : str or Path, optional
-        Folder for the state after each epoch, from which a call after an interruption goes on.
+        Folder for the state after each epoch. A call after an interruption goes on from there, and
+        ends where an uninterrupted one ends: the state holds weights, optimiser and seeds, and the
+        order of the images and their augmentation depend on nothing but `seed` and the step.
 
     Returns
     -------
     pandas.DataFrame
-        History as from `train_head`, with `phase` "fine-tuning" and the column `learning_rate`;
-        `best` is nowhere True where no epoch was better than the head alone.
+        History as from `train_head`, with `phase` "fine-tuning"; `best` is nowhere True where no
+        epoch was better than the head alone.
     """
     refuse_leak(train, val)
-    settings = {
-        "classes": list(classes),
-        "from": from_block,
-        "epochs": epochs,
-        "lr": learning_rate,
-        "batch": batch_size,
-        "images": images_per_epoch,
-        "weigh": class_weight,
-        "augment": describe_layers(augment) if augment else None,
-        "norm": norm_images,
-        "patience": patience,
-        "seed": seed,
-    }
-    fingerprint = fingerprint_training(model, settings, pd.concat([train, val]))
-    y_val = label_index(val["label"], classes)
-    y_train = label_index(train["label"], classes)
-    weights = class_weights(y_train) if class_weight else None
-    count = min(images_per_epoch or len(train), len(train))
-    steps = -(-count // batch_size)
-
-    def judged() -> dict[str, float]:
-        return judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val)
-
-    kept = Kept(model, checkpoint, fingerprint, rank(judged()))
-    unfreeze(model, from_block)
-    plain = train["path"].sample(min(norm_images, len(train)), random_state=seed)
-    plain_images = load_images(plain, size=input_size(model))
-    compile_model(model, cosine_schedule(learning_rate, steps * epochs))
-    model.optimizer.iterations.assign(len(kept.rows) * steps)
-    for epoch in range(len(kept.rows) + 1, epochs + 1):
-        if epoch - 1 - kept.epoch >= patience:
-            break
-        start = time.monotonic()
-        chosen = images_of_epoch(len(train), count, epoch, seed)
+    file = checkpoint_file(checkpoint, settings, model, pd.concat([train, val]), classes)
+    y_train, y_val = (label_index(table["label"], classes) for table in (train, val))
+    size, batch_size, epochs = input_size(model), settings.batch_size, settings.epochs
+    orders = image_orders(len(train), settings.images_per_epoch, epochs, settings.seed)
+    steps = -(-orders.shape[1] // batch_size)
+    unfreeze(model, settings.from_block)
+    compile_model(model, cosine_schedule(settings.learning_rate, steps * epochs))
+    course = Course(
+        settings,
+        lambda: judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val),
+        rank=lambda row: (row["val_macro_f1"], -row["val_loss"]),
+        file=file,
+    )
+    done = course.begin(model)
+    callbacks = [course, LambdaCallback(on_epoch_end=lambda *_: print_row(course.rows[-1], epochs))]
+    if settings.norm_images:
+        plain = load_images(_some(train, settings.norm_images, settings.seed)["path"], size=size)
+        measure = partial(calibrate_batch_norm, model, plain, seed=settings.seed)
+        callbacks.insert(0, LambdaCallback(on_epoch_end=lambda *_: measure()))
+    if done < epochs and not course.finished:
+        augment = None
+        if settings.augment is not None:
+            augment = augmentation_layers(**settings.augment, seed=settings.seed)
         data = batches(
-            train["path"].to_numpy()[chosen],
-            y_train[chosen],
-            size=input_size(model),
+            list(train["path"]),
+            y_train,
+            size=size,
             batch_size=batch_size,
+            orders=orders[done:],
             augment=augment,
+            first_step=done * steps,
         )
-        result = model.fit(data, class_weight=weights, shuffle=False, verbose=0)
-        rate = float(model.optimizer.learning_rate)
-        if norm_images:
-            calibrate_batch_norm(model, plain_images, seed=seed)
-        row = history_row("fine-tuning", epoch, result.history, judged(), start)
-        kept.add({**row, "learning_rate": rate})
-        print_row(row, epochs)
-    return kept.finish()
+        course.run(data, y_train, steps=steps, callbacks=callbacks)
+    model.trainable = True
+    return course.finish()
 
 
 def refuse_leak(train: pd.DataFrame, val: pd.DataFrame) -> None:
@@ -300,16 +219,7 @@ def unfreeze(model: keras.Model, from_block: str) -> None:
     HematoVisionError
         Where the model has no such block.
     """
-    import keras
-
-    prefixes = [layer.name.split("_")[0] for layer in model.layers]
-    if from_block not in prefixes:
-        blocks = [p for p in dict.fromkeys(prefixes) if p in ("stem", "top") or p[:5] == "block"]
-        raise HematoVisionError(
-            f"expected fine_tune_from to be one of {', '.join(blocks)}, but it is {from_block!r}: "
-            "check the parameter"
-        )
-    first = prefixes.index(from_block)
+    first = first_layer_of(from_block, model)
     model.trainable = True
     for position, layer in enumerate(model.layers):
         layer.trainable = position >= first
@@ -319,8 +229,6 @@ def unfreeze(model: keras.Model, from_block: str) -> None:
 
 def _head(model: keras.Model) -> keras.Model:
     """Return the layers above the pooled features as a model of their own, weights shared."""
-    import keras
-
     position = model.layers.index(model.get_layer(FEATURE_LAYER))
     inputs = keras.Input(model.layers[position].output.shape[1:])
     x = inputs
@@ -329,7 +237,5 @@ def _head(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-def _sample(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    if not count or count >= len(table):
-        return table
-    return table.sample(count, random_state=seed)
+def _some(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    return table.sample(min(count, len(table)), random_state=seed)

@@ -21,13 +21,14 @@ import numpy as np
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, read_verified
 from hv_utils.network.kernels import fill_backbone
+from hv_utils.network.model import FEATURE_MAP_LAYER
 
 if TYPE_CHECKING:
     import keras
 
 START_WEIGHTS = ("auto", "imagenet", "lite0", "hematovision", "none")
+CALIBRATION_IMAGES = {"lite0": 256}  # that measure batch norms whose statistics do not fit
 FOLDER = Path(__file__).parent.parent / "shipped"
-FEATURE_MAP_LAYER = "top_activation"  # the last of the backbone
 DOWNLOAD_HOST = "storage.googleapis.com"
 # EfficientNet-Lite0 was trained on (x - 127) / 128. EfficientNetB0 divides by 255 and then
 # normalises, so these two make its first layers compute the same.
@@ -67,7 +68,6 @@ def backbone(
     import keras
 
     shape = (*size, 3)
-    keras.utils.set_random_seed(seed)
     build = keras.applications.EfficientNetB0
     if weights in ("auto", "imagenet"):
         if weights == "imagenet" or imagenet_within_reach():
@@ -79,6 +79,7 @@ def backbone(
         print("start weights: lite0, shipped with the project (Keras's are out of reach)")
         weights = "lite0"
     base = build(include_top=False, weights=None, input_shape=shape)
+    draw_kernels(base, seed)
     if weights == "lite0":
         load_lite0(base)
     elif weights == "hematovision":
@@ -87,6 +88,26 @@ def backbone(
         base = backbone_of(weights, size=size)
         weights = "/".join(Path(weights).absolute().parts[-2:])  # the run folder and the file
     return base, weights
+
+
+def draw_kernels(model: keras.Model, seed: int) -> None:
+    """Draw a model's kernels anew, each as its layer says, from `seed` and the layer's position."""
+    for number, layer in enumerate(model.layers):
+        for kind in ("kernel_initializer", "depthwise_initializer"):
+            if start := getattr(layer, kind, None):
+                own = {**start.get_config(), "seed": _seed_of(number, seed)}
+                layer.kernel.assign(type(start).from_config(own)(layer.kernel.shape))
+
+
+def seed_dropouts(model: keras.Model, seed: int) -> None:
+    """Let each layer that drops at random draw from `seed` and its position."""
+    for number, layer in enumerate(model.layers):
+        if generator := getattr(layer, "seed_generator", None):
+            generator.state.assign([_seed_of(number, seed), 0])
+
+
+def _seed_of(number: int, seed: int) -> int:
+    return int(np.random.default_rng((seed, number)).integers(2**31))
 
 
 def _no_imagenet(error: Exception) -> HematoVisionError:

@@ -17,6 +17,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.network.heads import HeadTrainer
+from hv_utils.network.settings import HeadTraining
 from hv_utils.scores.calibration import log_loss
 from hv_utils.scores.paired import HeldOut, collect
 from hv_utils.studies.probes import FEATURES, linear_probe
@@ -197,28 +198,26 @@ def head_conditions(
     table: pd.DataFrame,
     features: np.ndarray,
     classes: Sequence[str],
+    training: HeadTraining,
     *,
     dropouts: Sequence[float],
     n_repeats: int,
     n_folds: int,
     images: int,
-    epochs: int,
-    patience: int,
-    seed: int,
 ) -> tuple[dict[tuple[float, bool], HeldOut], pd.DataFrame]:
     """Train the report's head with and without dropout, with and without early stopping.
 
     Parameters
     ----------
-    table, features, classes, n_repeats, n_folds, seed
+    table, features, classes, n_repeats, n_folds
         As in `imbalance`.
+    training : HeadTraining
+        See `HeadTrainer`. What early stopping watches are cells that are neither learnt from nor
+        scored; the seed draws folds and copies, too.
     dropouts : sequence of float
         Shares of the features to drop, each 0 to below 1.
     images : int
         Training images of each head, balanced over the classes.
-    epochs, patience : int
-        See `HeadTrainer.fit`. What early stopping watches are cells that are neither learnt from
-        nor scored.
 
     Returns
     -------
@@ -228,12 +227,12 @@ def head_conditions(
         One row a training and end: `dropout`, `early_stopping`, `epochs` (passes run) and
         `train_loss` (log loss on its own training images, nothing dropped).
     """
-    trainer = HeadTrainer(features.shape[1], len(classes))
+    trainer = HeadTrainer(features.shape[1], len(classes), training)
     index = label_index(table["label"], classes)
     shape = (n_repeats, len(table), len(classes))
     probs = {(rate, stop): np.zeros(shape) for rate in dropouts for stop in (False, True)}
     rows = []
-    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, seed):
+    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, training.seed):
         inner = hold_out(table.iloc[fit].assign(split="train"), fraction=0.25, seed=fold_seed)
         sides = {side: fit[np.flatnonzero(inner["split"] == side)] for side in ("train", "val")}
         drawn = {
@@ -242,21 +241,14 @@ def head_conditions(
         }
         data = {side: (features[part], index[part]) for side, part in drawn.items()}
         for rate in dropouts:
-            head = trainer.fit(
-                data["train"],
-                data["val"],
-                dropout=rate,
-                epochs=epochs,
-                patience=patience,
-                seed=fold_seed,
-            )
+            head = trainer.fit(data["train"], data["val"], dropout=rate, seed=fold_seed)
             for stop, kept in ((True, head.stopped), (False, head.final)):
                 probs[rate, stop][repeat, score] = trainer.predict(kept, features[score])
                 rows.append(
                     {
                         "dropout": rate,
                         "early_stopping": stop,
-                        "epochs": head.stopped_after if stop else epochs,
+                        "epochs": head.stopped_after if stop else training.epochs,
                         "train_loss": log_loss(
                             data["train"][1], trainer.predict(kept, data["train"][0])
                         ),
@@ -281,13 +273,11 @@ def seed_scores(
     table: pd.DataFrame,
     features: np.ndarray,
     classes: Sequence[str],
+    training: HeadTraining,
     *,
     dropout: float,
     n_seeds: int,
     images: int,
-    epochs: int,
-    patience: int,
-    seed: int,
 ) -> np.ndarray:
     """Train the report's head again and again; nothing differs but the seed of the training.
 
@@ -295,22 +285,21 @@ def seed_scores(
     ----------
     table : DataFrame
         What `usable_cells` gives: the run's own training and validation images.
-    features, classes, dropout, images, epochs, patience
-        As in `head_conditions`; always stopped early, as the report's head is.
+    features, classes, training, dropout, images
+        As in `head_conditions`; always stopped early, as the report's head is. The seed is that of
+        the first.
     n_seeds : int
         Trainings.
-    seed : int
-        Of the first.
 
     Returns
     -------
     array, shape (n_seeds,), float 0…1
         Macro-F1 on the validation cells, each cell counted once.
     """
-    trainer = HeadTrainer(features.shape[1], len(classes))
+    trainer = HeadTrainer(features.shape[1], len(classes), training)
     index = label_index(table["label"], classes)
     sides = {side: np.flatnonzero(table["split"] == side) for side in ("train", "val")}
-    drawn = sides["train"][balanced_copies(table.iloc[sides["train"]], images, seed=seed)]
+    drawn = sides["train"][balanced_copies(table.iloc[sides["train"]], images, seed=training.seed)]
     val = sides["val"]
     found = []
     for number in range(n_seeds):
@@ -318,9 +307,7 @@ def seed_scores(
             (features[drawn], index[drawn]),
             (features[val], index[val]),
             dropout=dropout,
-            epochs=epochs,
-            patience=patience,
-            seed=seed + number,
+            seed=training.seed + number,
         )
         found.append(trainer.predict(head.stopped, features[val]))
     return collect(table.iloc[val], np.stack(found), classes).each_repeat()

@@ -1,46 +1,62 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from hv_utils.network.checkpoints import (
+    checkpoint_file,
     clear,
-    describe_layers,
     fingerprint_settings,
-    fingerprint_training,
     load_state,
     save_state,
 )
-from hv_utils.network.preprocessing import augmentation_layers
+from hv_utils.network.settings import FineTuning, HeadTraining
+
+ROWS = [{"epoch": 1, "val_loss": 0.1}]
 
 
 @pytest.fixture
 def model():
-    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
 
 
-def test_a_state_comes_back_and_older_weights_go(model, tmp_path):
-    for rows in ([{"epoch": 1}], [{"epoch": 1}, {"epoch": 2}]):
-        model.layers[0].set_weights([np.full((2, 1), float(len(rows))), np.zeros(1)])
-        save_state(tmp_path, "last", model, rows=rows, fingerprint="a")
-    model.layers[0].set_weights([np.zeros((2, 1)), np.zeros(1)])
-    rows = load_state(tmp_path, "last", model, fingerprint="a")
-    assert [row["epoch"] for row in rows] == [1, 2]
-    assert (model.layers[0].get_weights()[0] == 2).all()
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "last-002.weights.h5",
-        "last.json",
-    ]
+def test_a_state_comes_back(model, tmp_path):
+    file = tmp_path / "state.npz"
+    model(np.ones((1, 2)), training=True)
+    saved = [variable.numpy() for variable in model.variables]
+    save_state(file, model.variables, ROWS, best=model.get_weights())
+    model(np.ones((1, 2)), training=True)
+    model.layers[-1].set_weights([np.zeros((2, 1)), np.ones(1)])
+    rows, best = load_state(file, model.variables)
+    assert rows == ROWS
+    for variable, value in zip(model.variables, saved, strict=True):
+        np.testing.assert_array_equal(variable, value, variable.path)
+    np.testing.assert_array_equal(best[0], model.get_weights()[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"], "nothing else is left"
 
 
-def test_what_does_not_apply_is_passed_over(model, tmp_path):
-    assert load_state(tmp_path, "last", model, fingerprint="a") is None
-    assert load_state(None, "last", model, fingerprint="a") is None
-    save_state(None, "last", model, rows=[], fingerprint="a")
-    save_state(tmp_path, "last", model, rows=[{"epoch": 1}], fingerprint="a")
-    assert load_state(tmp_path, "last", model, fingerprint="other") is None
-    (tmp_path / "last-001.weights.h5").write_bytes(b"cut off")
-    assert load_state(tmp_path, "last", model, fingerprint="a") is None
+def test_without_a_file_nothing_is_kept(model, tmp_path):
+    assert checkpoint_file(None, HeadTraining(), model, pd.DataFrame(), ["x"]) is None
+    save_state(None, model.variables, ROWS)
+    assert load_state(None, model.variables) is None
+    assert load_state(tmp_path / "none.npz", model.variables) is None
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one byte", "no archive"])
+def test_a_damaged_state_is_told_and_leaves_the_model_alone(model, tmp_path, capsys, damage):
+    file = tmp_path / "state.npz"
+    save_state(file, model.variables, ROWS)
+    data = bytearray(file.read_bytes())
+    at = data.index(model.get_weights()[0].tobytes())
+    data[at] ^= 1
+    parts = {"cut off": data[: len(data) // 2], "one byte": data, "no archive": b"text"}
+    file.write_bytes(parts[damage])
+    model.layers[-1].set_weights([np.full((2, 1), 7.0), np.zeros(1)])
+    assert load_state(file, model.variables) is None
+    assert "damaged" in capsys.readouterr().out
+    assert (model.get_weights()[0] == 7).all()
 
 
 def test_the_fingerprint_sees_settings_and_images():
@@ -50,27 +66,34 @@ def test_the_fingerprint_sees_settings_and_images():
     assert one != fingerprint_settings({"lr": 1}, ["b", "a"])
 
 
-def test_the_fingerprint_sees_where_a_training_starts_from(model):
+def test_another_training_has_another_file(model, tmp_path):
     images = pd.DataFrame({"path": ["a", "b"], "label": ["x", "y"]})
-    one = fingerprint_training(model, {"lr": 1}, images)
-    assert one == fingerprint_training(model, {"lr": 1}, images)
-    assert one != fingerprint_training(model, {"lr": 2}, images)
-    assert one != fingerprint_training(model, {"lr": 1}, images.assign(label=["y", "x"]))
-    other = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), *model.layers])
-    assert one != fingerprint_training(other, {"lr": 1}, images)
-    model.layers[0].set_weights([np.full((2, 1), 3.0), np.zeros(1)])
-    assert one != fingerprint_training(model, {"lr": 1}, images)
+    settings = FineTuning(augment={"zoom": 0.1})
+
+    def file(settings=settings, model=model, images=images, classes=("x", "y")):
+        return checkpoint_file(tmp_path, settings, model, images, classes)
+
+    one = file()
+    assert one == file()
+    others = [
+        file(replace(settings, seed=1)),
+        file(replace(settings, augment={"zoom": 0.2})),
+        file(replace(settings, augment=None)),
+        file(HeadTraining()),
+        file(images=images.assign(label=["y", "x"])),
+        file(classes=("y", "x")),
+        file(model=keras.Sequential([keras.Input((2,)), *model.layers[1:]])),
+    ]
+    model(np.ones((1, 2)), training=True)
+    others.append(file())  # dropout has drawn
+    model.layers[-1].set_weights([np.full((2, 1), 3.0), np.zeros(1)])
+    others.append(file())
+    assert len({one, *others}) == 10
 
 
 def test_clear(model, tmp_path):
     folder = tmp_path / "checkpoint"
-    save_state(folder, "last", model, rows=[{}], fingerprint="a")
+    save_state(folder / "state.npz", model.variables, ROWS)
     clear(folder)
     assert not folder.exists()
     clear(folder)
-
-
-def test_the_same_augmentation_has_the_same_description_whenever_it_was_made():
-    first, again, other = (augmentation_layers(seed=seed, stain=0.1) for seed in (0, 0, 1))
-    assert describe_layers(first) == describe_layers(again)
-    assert describe_layers(first) != describe_layers(other)

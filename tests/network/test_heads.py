@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hv_utils.network.heads import HeadTrainer
+from hv_utils.network.settings import HeadTraining
 from hv_utils.scores.calibration import log_loss
 
 
@@ -17,7 +18,8 @@ def noisy(n, seed):
 
 @pytest.fixture(scope="module")
 def trainer():
-    return HeadTrainer(40, 3, hidden=32, learning_rate=0.01)
+    settings = HeadTraining(learning_rate=0.01, epochs=25, patience=4)
+    return HeadTrainer(40, 3, settings, hidden=32)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +28,7 @@ def data():
 
 
 def fit(trainer, data, **changes):
-    options = {"dropout": 0.0, "epochs": 25, "patience": 4, "seed": 0, **changes}
-    return trainer.fit(*data, **options)
+    return trainer.fit(*data, **{"dropout": 0.0, "seed": 0, **changes})
 
 
 def test_same_seed_same_head_whatever_was_trained_between(trainer, data):
@@ -50,8 +51,8 @@ def test_early_stopping_keeps_the_pass_with_the_lowest_loss_before_patience_ran_
     assert log_loss(labels, trainer.predict(head.final, features)) == pytest.approx(losses[-1])
 
 
-def test_with_patience_to_spare_all_passes_are_run(trainer, data):
-    head = fit(trainer, data, epochs=3, patience=50)
+def test_with_patience_to_spare_all_passes_are_run(data):
+    head = fit(HeadTrainer(40, 3, HeadTraining(epochs=3, patience=50)), data)
     assert head.stopped_after == 3
 
 

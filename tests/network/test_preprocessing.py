@@ -48,20 +48,12 @@ def test_batches_are_0_to_255_and_keep_the_short_last_one(paths):
     assert numbers(np.concatenate(parts)) == list(range(10))  # so nothing was divided by 255
 
 
-def test_shuffled_batches_keep_image_and_label_together(paths):
-    def one_pass(dataset):
-        images, labels = zip(*((images, labels) for images, labels in dataset), strict=True)
-        return numbers(np.concatenate(images)), np.concatenate(labels).tolist()
-
-    dataset = batches(paths, range(10), size=SIZE, batch_size=4, shuffle=True, seed=3)
-    first, labels = one_pass(dataset)
-    assert first == labels
-    assert sorted(first) == list(range(10))
-    assert first != list(range(10))
-    second, _ = one_pass(dataset)
-    assert second != first, "a new order in each pass"
-    again = batches(paths, range(10), size=SIZE, batch_size=4, shuffle=True, seed=3)
-    assert one_pass(again)[0] == first, "the seed fixes the order"
+def test_batches_come_pass_after_pass_with_image_and_label_together(paths):
+    orders = np.array([[3, 1, 4, 0, 5], [9, 2, 6, 8, 7]])
+    parts = list(batches(paths, range(10), size=SIZE, batch_size=3, orders=orders))
+    assert [len(labels) for _, labels in parts] == [3, 2, 3, 2], "no batch reaches into two passes"
+    assert all(numbers(images.numpy()) == labels.numpy().tolist() for images, labels in parts)
+    assert np.concatenate([labels for _, labels in parts]).tolist() == orders.ravel().tolist()
 
 
 def test_augmentation_acts_in_training_only_and_stays_in_range(paths):
@@ -77,15 +69,18 @@ def test_augmentation_acts_in_training_only_and_stays_in_range(paths):
     assert (np.abs(changed - images).mean(axis=(1, 2, 3)) > 1).all()
 
 
-def test_augmentation_is_fixed_by_its_seed(paths):
-    def augmented(seed):
-        layers = augmentation_layers(seed=seed)
-        return np.concatenate(
-            [batch.numpy() for batch in batches(paths, size=SIZE, batch_size=4, augment=layers)]
-        )
+def test_augmentation_is_fixed_by_its_seed_and_the_step(paths):
+    def augmented(seed, **options):
+        layers = augmentation_layers(seed=seed, stain=0.1)
+        options = {"size": SIZE, "batch_size": 4, "augment": layers, **options}
+        return np.concatenate([batch.numpy() for batch in batches(paths, **options)])
 
     np.testing.assert_array_equal(augmented(5), augmented(5))
     assert not np.array_equal(augmented(5), augmented(6))
+    both = augmented(5, orders=np.array([range(10)] * 2))
+    assert not np.array_equal(both[10:], both[:10]), "each pass in another way"
+    second = augmented(5, orders=np.array([range(10)]), first_step=3)
+    np.testing.assert_array_equal(second, both[10:], "a pass depends on its number alone")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,3 +1,9 @@
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import keras
 import numpy as np
 import pandas as pd
@@ -7,14 +13,17 @@ from PIL import Image, ImageDraw
 from hv_utils.data.splits import LeakError
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.network import training
+from hv_utils.network.course import class_weights, cosine_schedule, image_orders
 from hv_utils.network.model import predict_probs
-from hv_utils.network.preprocessing import augmentation_layers, load_images
-from hv_utils.network.training_steps import cosine_schedule, images_of_epoch
+from hv_utils.network.preprocessing import load_images
+from hv_utils.network.settings import FineTuning, HeadTraining
+from hv_utils.network.weights import draw_kernels, seed_dropouts
 
 CLASSES = ["blue", "red"]
 SIZE = (64, 64)
-QUICK = {"classes": CLASSES, "batch_size": 8}
-HEAD = QUICK | {"epochs": 2}
+HEAD = HeadTraining(epochs=2, batch_size=8)
+LEARNING = HeadTraining(epochs=40, learning_rate=0.05, batch_size=8)
+TUNING = FineTuning(from_block="top", epochs=3, patience=9, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,6 @@ def tables(tmp_path_factory):
 
 def new_model():
     """Return a small network with the layer names of the real one: the mechanics are the same."""
-    keras.utils.set_random_seed(0)
     layers = keras.layers
     inputs = keras.Input((*SIZE, 3))
     x = layers.Rescaling(1 / 255)(inputs)
@@ -52,9 +60,20 @@ def new_model():
     x = layers.BatchNormalization(name="top_bn")(x)
     x = layers.Activation("swish", name="top_activation")(x)
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    x = layers.Dropout(0.1, seed=0)(x)
+    x = layers.Dropout(0.1)(x)
     x = layers.Dense(2, name="logits")(x)
-    return keras.Model(inputs, layers.Activation("softmax")(x))
+    model = keras.Model(inputs, layers.Activation("softmax")(x))
+    draw_kernels(model, seed=0)
+    seed_dropouts(model, seed=0)
+    return model
+
+
+def train_head(model, tables, settings=HEAD, **options):
+    return training.train_head(model, *tables, settings, classes=CLASSES, **options)
+
+
+def fine_tune(model, tables, settings=TUNING, **options):
+    return training.fine_tune(model, *tables, settings, classes=CLASSES, **options)
 
 
 def loss(model, table):
@@ -66,72 +85,139 @@ def loss(model, table):
 def test_the_head_learns_and_the_backbone_stays(tables):
     model = new_model()
     frozen = model.get_layer("top_conv").get_weights()[0]
-    train, val = tables
-    history = training.train_head(model, train, val, epochs=40, learning_rate=0.05, **QUICK)
+    history = train_head(model, tables, LEARNING)
     np.testing.assert_array_equal(model.get_layer("top_conv").get_weights()[0], frozen)
     best = history[history["best"]].iloc[0]
     assert history["best"].sum() == 1
     assert best["val_loss"] == history["val_loss"].min()
     assert best["val_macro_f1"] == 1.0
-    assert loss(model, val) == pytest.approx(best["val_loss"], abs=1e-3), "the best was kept"
+    assert loss(model, tables[1]) == pytest.approx(best["val_loss"], abs=1e-3), "the best was kept"
 
 
-@pytest.mark.parametrize("phase", [training.train_head, training.fine_tune])
+@pytest.mark.parametrize("phase", [train_head, fine_tune])
 def test_no_phase_takes_a_cell_that_is_on_both_sides(tables, phase):
-    train, val = (table.assign(cell="00007") for table in tables)
     with pytest.raises(LeakError, match="photo 00007 is in train and val"):
-        phase(None, train, val, classes=CLASSES)
+        phase(None, [table.assign(cell="00007") for table in tables])
 
 
-def test_training_twice_gives_the_same(tables):
-    histories = []
-    for _ in range(2):
-        model = new_model()
-        histories.append(training.train_head(model, *tables, **HEAD)["loss"].tolist())
-    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+AUGMENTED = replace(TUNING, from_block="stem", augment={"stain": 0.1}, norm_images=4)
 
 
-def test_an_interrupted_fine_tuning_goes_on_where_it_stopped(tables, tmp_path, monkeypatch):
-    options = QUICK | {"from_block": "top", "epochs": 3, "patience": 9, "checkpoint": tmp_path}
+def variables(model):
+    """Return all that a training changes but the optimiser's state."""
+    return [variable.numpy() for variable in model.variables]
+
+
+def assert_same(one, other):
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def both_phases(tables, folder, tuning=AUGMENTED):
     model = new_model()
-    training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
+    histories = [
+        train_head(model, tables, checkpoint=folder),
+        fine_tune(model, tables, tuning, checkpoint=folder),
+    ]
+    return model, pd.concat(histories).drop(columns="seconds").reset_index(drop=True)
+
+
+def cut_the_power(monkeypatch, epoch):
+    """Let the training stop as a kill would stop it, when it has told of an epoch."""
 
     def power_cut(row, epochs):
-        if row["epoch"] == 2:
+        if (row["phase"], row["epoch"]) == ("fine-tuning", epoch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "print_row", power_cut)
-    with pytest.raises(KeyboardInterrupt):
-        training.fine_tune(model, *tables, **options)
-    monkeypatch.undo()
 
+
+@pytest.mark.parametrize("images", [0, 10])
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_ends(
+    tables, tmp_path, monkeypatch, images
+):
+    tuning = replace(AUGMENTED, images_per_epoch=images)
+    straight, whole = both_phases(tables, None, tuning)
+    assert whole["best"].sum() == 2, "a later epoch is the best, so there is something to compare"
+    for epoch in (1, 2):
+        cut_the_power(monkeypatch, epoch)
+        with pytest.raises(KeyboardInterrupt):
+            both_phases(tables, tmp_path, tuning)
+        monkeypatch.undo()
     trained = []
     monkeypatch.setattr(training, "print_row", lambda row, epochs: trained.append(row["epoch"]))
-    model = new_model()
-    head = training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
-    assert head["phase"].eq("head").all()
-    assert trained == [], "the head is not trained again"
-    history = training.fine_tune(model, *tables, **options)
-    assert trained == [3], "only the missing epoch is trained"
-    assert history["epoch"].tolist() == [1, 2, 3]
-    assert history["best"].sum() == 1
-    kept = history.loc[history["best"], "val_loss"].iloc[0]
-    assert loss(model, tables[1]) == pytest.approx(kept, abs=1e-3), "the best was kept"
-
-    model = new_model()
-    training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
-    again = training.fine_tune(model, *tables, **options)
+    resumed, history = both_phases(tables, tmp_path, tuning)
+    assert trained == [3], "what is there is not trained again"
+    pd.testing.assert_frame_equal(history, whole, check_exact=True)
+    assert_same(variables(resumed), variables(straight))
+    again, _ = both_phases(tables, tmp_path, tuning)
     assert trained == [3], "a finished training is not repeated"
-    assert again["epoch"].tolist() == [1, 2, 3]
+    assert_same(again.get_weights(), straight.get_weights())
+
+
+def test_a_training_that_ran_out_of_patience_is_not_taken_up_again(tables, tmp_path):
+    harmful = replace(TUNING, patience=1, learning_rate=1e4)
+    first, again = (fine_tune(new_model(), tables, harmful, checkpoint=tmp_path) for _ in range(2))
+    assert first["seconds"].tolist() == again["seconds"].tolist()
+
+
+SAME_AGAIN = """
+import hashlib, os, signal, sys
+import keras, numpy as np, pandas as pd
+sys.path.insert(0, {here!r})
+import test_training as this
+from hv_utils.network import course
+
+folder, kill_after = sys.argv[1], int(sys.argv[2])
+keras.utils.set_random_seed(os.getpid())  # what others draw is no matter
+tables = [pd.read_pickle(os.path.join(folder, name)) for name in ("train", "val")]
+save = course.save_state
+
+
+def save_and_die(*state):
+    save(*state)
+    if state[2][-1]["epoch"] == kill_after:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+course.save_state = save_and_die
+model, history = this.both_phases(tables, os.path.join(folder, "checkpoints", sys.argv[3]))
+digest = hashlib.sha256(b"".join(np.ascontiguousarray(each) for each in model.get_weights()))
+print("weights", digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_the_same_command_gives_the_same_weights_in_another_process_even_after_kill_9(
+    tables, tmp_path
+):
+    for name, table in zip(("train", "val"), tables, strict=True):
+        table.to_pickle(tmp_path / name)
+
+    def start(kill_after, checkpoint):
+        code = SAME_AGAIN.format(here=str(Path(__file__).parent))
+        command = [sys.executable, "-c", code, str(tmp_path), str(kill_after), checkpoint]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def weights(process):
+        out, _ = process.communicate()
+        return process.returncode, [line for line in out.splitlines() if "weights" in line]
+
+    straight, killed = start(0, "straight"), start(2, "killed")
+    assert weights(killed) == (-signal.SIGKILL, [])
+    code, found = weights(start(0, "killed"))
+    assert code == 0
+    assert len(found) == 1
+    assert weights(straight) == (0, found)
 
 
 def test_a_training_from_other_weights_does_not_go_on_from_these(tables, tmp_path):
-    training.train_head(new_model(), *tables, checkpoint=tmp_path, **HEAD)
+    train_head(new_model(), tables, checkpoint=tmp_path)
     model = new_model()
     top = model.get_layer("top_conv")
     other, bias = top.get_weights()[0] + 0.01, top.get_weights()[1]
     top.set_weights([other, bias])
-    training.train_head(model, *tables, checkpoint=tmp_path, **HEAD)
+    train_head(model, tables, checkpoint=tmp_path)
     np.testing.assert_array_equal(top.get_weights()[0], other)
 
 
@@ -140,34 +226,32 @@ def test_fine_tuning_changes_what_lies_above_the_block_and_nothing_below(tables)
     low, high = (model.get_layer(name) for name in ("block7a_project_conv", "top_conv"))
     norm_low, norm_high = (model.get_layer(name) for name in ("block7a_project_bn", "top_bn"))
     before = [x.get_weights() for x in (low, norm_low, high, norm_high)]
-    augment = augmentation_layers(seed=0)
-    training.fine_tune(model, *tables, from_block="top", epochs=1, augment=augment, **QUICK)
+    fine_tune(model, tables, replace(TUNING, epochs=1, augment={}))
     after = [x.get_weights() for x in (low, norm_low, high, norm_high)]
     same = [all(map(np.array_equal, a, b)) for a, b in zip(before, after, strict=True)]
     assert same == [True, True, False, False]
 
 
 def test_batch_norms_are_measured_on_images_as_they_are(tables):
-    bright = keras.Sequential([keras.layers.Rescaling(0.0, 255.0)])
+    shifted = {"shift": 0.9}  # nearly all of it black
     means = []
     for count in (0, 16):
         model = new_model()
-        options = {"from_block": "stem", "epochs": 1, "augment": bright, **QUICK}
-        training.fine_tune(model, *tables, norm_images=count, **options)
+        tuning = replace(TUNING, from_block="stem", epochs=1, augment=shifted, norm_images=count)
+        fine_tune(model, tables, tuning)
         images = load_images(tables[0]["path"], size=SIZE)
         mean = keras.Model(model.input, model.get_layer("stem_conv").output)(images).numpy()
         stored = model.get_layer("stem_bn").moving_mean.numpy()
         means.append(float(np.abs(stored - mean.mean(axis=(0, 1, 2))).mean()))
-    assert means[1] < means[0] / 2, "nearer to the plain images than to the white ones"
+    assert means[1] < means[0] / 2, "nearer to the plain images than to the black ones"
 
 
 def test_a_fine_tuning_that_harms_leaves_the_model_as_it_was(tables):
     model = new_model()
-    training.train_head(model, *tables, epochs=40, learning_rate=0.05, **QUICK)
+    train_head(model, tables, LEARNING)
     before = loss(model, tables[1])
-    history = training.fine_tune(
-        model, *tables, from_block="stem", epochs=3, patience=1, learning_rate=1e4, **QUICK
-    )
+    harmful = replace(TUNING, from_block="stem", patience=1, learning_rate=1e4)
+    history = fine_tune(model, tables, harmful)
     assert len(history) == 1, "patience counts from the start"
     assert not history["best"].any()
     assert loss(model, tables[1]) == pytest.approx(before, abs=1e-3)
@@ -186,11 +270,21 @@ def test_unfreeze(tables):
 
 
 def test_an_image_comes_back_only_after_all_others():
-    passes = [images_of_epoch(10, 4, epoch, seed=0) for epoch in range(1, 6)]
-    seen = np.concatenate(passes)
+    seen = image_orders(10, 4, 5, seed=0)
+    assert seen.shape == (5, 4)
+    seen = seen.ravel()
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
-    assert sorted(images_of_epoch(5, 5, 3, seed=1)) == list(range(5))
+    assert all(sorted(order) == list(range(5)) for order in image_orders(5, 9, 3, seed=1))
+    assert image_orders(5, 0, 0, seed=1).shape == (0, 5)
+    assert image_orders(5, 0, 1, seed=1).tolist() != image_orders(5, 0, 1, seed=2).tolist()
+
+
+def test_class_weights_balance():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    weights = class_weights(labels)
+    totals = [weight * (labels == label).sum() for label, weight in weights.items()]
+    assert totals == pytest.approx([10 / 3] * 3)
 
 
 def test_the_learning_rate_climbs_and_falls():

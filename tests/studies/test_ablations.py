@@ -6,6 +6,7 @@ import pytest
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
+from hv_utils.network.settings import HeadTraining
 from hv_utils.studies import ablations
 from hv_utils.studies.probes import FEATURES
 
@@ -112,13 +113,11 @@ def test_head_conditions_read_one_training_at_both_ends(copies):
         table,
         features,
         CLASSES,
+        HeadTraining(learning_rate=1e-3, epochs=12, patience=2),
         dropouts=(0.0, 0.5),
         n_repeats=1,
         n_folds=3,
         images=60,
-        epochs=12,
-        patience=2,
-        seed=0,
     )
     assert set(held) == {(rate, stop) for rate in (0.0, 0.5) for stop in (False, True)}
     assert all(np.allclose(found.shares.sum(2), 1) for found in held.values())
@@ -132,12 +131,13 @@ def test_head_conditions_read_one_training_at_both_ends(copies):
 
 def test_seed_scores_differ_by_seed_alone(copies):
     table, features = copies
-    options = {"dropout": 0.3, "images": 60, "epochs": 40, "patience": 40}
-    scores = ablations.seed_scores(table, features, CLASSES, n_seeds=3, seed=0, **options)
+    training = HeadTraining(learning_rate=1e-3, epochs=40, patience=40)
+    options = {"dropout": 0.3, "images": 60, "n_seeds": 3}
+    scores = ablations.seed_scores(table, features, CLASSES, training, **options)
     assert scores.shape == (3,)
     assert ((scores > 0) & (scores <= 1)).all()
     shuffled = table.assign(label=np.roll(table["label"], 60))
-    worse = ablations.seed_scores(shuffled, features, CLASSES, n_seeds=3, seed=0, **options)
+    worse = ablations.seed_scores(shuffled, features, CLASSES, training, **options)
     assert worse.mean() < scores.mean()
 
 
