@@ -17,6 +17,7 @@ import pandas as pd
 from hv_utils.network.checkpoints import load_state, save_state
 from hv_utils.network.preprocessing import class_weights
 from hv_utils.network.settings import FineTuning, HeadTraining
+from hv_utils.scores.calibration import log_loss
 
 WARM_UP = 0.1  # share of the steps in which the learning rate climbs to its peak
 
@@ -71,7 +72,7 @@ def judge(probs: np.ndarray, y_val: np.ndarray) -> dict[str, float]:
     labels = range(probs.shape[1])
     macro_f1 = f1_score(y_val, predicted, labels=labels, average="macro", zero_division=0)
     return {
-        "val_loss": float(-np.log(probs[np.arange(len(y_val)), y_val] + 1e-7).mean()),
+        "val_loss": log_loss(y_val, probs),
         "val_accuracy": float((predicted == y_val).mean()),
         "val_macro_f1": float(macro_f1),
     }

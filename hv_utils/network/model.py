@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 FEATURE_LAYER = "avg_pool"
+FEATURE_MAP_LAYER = "top_activation"  # the last of the backbone
 LOGITS_LAYER = "logits"
 
 
