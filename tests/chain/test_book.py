@@ -447,6 +447,12 @@ class TestBuild:
             if "*" not in name:
                 assert (page.parent / f"{name}.html").exists(), name
 
+    def test_no_page_shows_a_path_of_this_machine(self, built):
+        project, page, _ = built
+        pages = {path: path.read_text() for path in page.parent.rglob("*.html")}
+        assert len(pages) > 40
+        assert [path.name for path, text in pages.items() if str(project) in text] == []
+
     def test_formulas_are_mathml_and_no_page_needs_a_script_for_them(self, built):
         text = (built[1].parent / "book" / "06-model-architecture.html").read_text()
         assert "<math " in text

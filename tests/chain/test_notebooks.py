@@ -99,7 +99,7 @@ class TestContract:
 @pytest.mark.parametrize("name", parameters.profile_names())
 def test_profiles_set_declared_parameters_of_the_right_type(name):
     values = parameters.read_profile(name)
-    parameters.validate(values, {}, [step.notebook for step in steps.STEPS])
+    parameters.validate(values, [step.notebook for step in steps.STEPS])
 
 
 def quoted() -> set[tuple[str, str]]:

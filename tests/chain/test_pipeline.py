@@ -437,9 +437,6 @@ def test_files_in_folders_and_behind_patterns_count(tmp_path):
         (tmp_path / "a.png").write_text(str(values))
         assert listed(values) != before
     assert listed({"folder": "", "size": 3}) == []
-    (tmp_path / "groups.csv").touch()
-    assert len(listed({"groups": str(tmp_path / "groups.csv")})) == 1
-    assert listed({"groups": "^([^_]+)_"}) == []
 
 
 def test_what_a_system_leaves_behind_makes_no_step_run_again(tmp_path):

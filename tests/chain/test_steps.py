@@ -26,6 +26,14 @@ def test_what_a_notebook_reads_beside_its_run_is_an_input():
     assert "lite0.json" in names["07_leak"]
 
 
+def test_a_table_of_groups_is_an_input_and_a_pattern_is_none(tmp_path):
+    notebook = STEPS[0].notebook
+    (tmp_path / "groups.csv").touch()
+    named = {"groups": str(tmp_path / "groups.csv")}
+    assert tmp_path / "groups.csv" in files_beside(notebook, named)
+    assert files_beside(notebook, {"groups": "^([^_]+)_"}) == files_beside(notebook, {})
+
+
 def test_start_weights_are_an_input(tmp_path):
     notebook = next(step.notebook for step in STEPS if step.name == "03_model")
     found = {path.name for path in files_beside(notebook, {"weights": "hematovision"})}
