@@ -126,6 +126,7 @@ def copy_files(root: Path) -> dict[str, Path]:
         for name in SPLIT_FOLDERS
         if (base / name).is_dir()
         for path in images_below(base / name).files
+        if path.is_file()
     ]
     if not files:
         raise HematoVisionError(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.data import demo, folder, kaggle
+from hv_utils.data.layout import SPLITS
 from hv_utils.data.protocol import Place, Settings, Source
 from hv_utils.data.splits import (
     UNPLACED,
@@ -124,22 +125,31 @@ def _split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -
         Draws them.
     """
     missing = [part for part in fractions if part not in set(images["split"])]
-    images = set_aside_shared(images)
-    for part in ("train", *fractions):
-        if part in missing:
-            continue
-        there = set(images.loc[images["split"] == part, "label"])
-        if lost := sorted(set(images["label"]) - there):
-            raise HematoVisionError(
-                f"expected images of every class for {part}, but {', '.join(lost)} has none left: "
-                "all of them are of groups, or are files, that another part holds as well; keep "
-                "each on one side"
-            )
+    brought, images = images, set_aside_shared(images)
+    for part in ("train", *(part for part in fractions if part not in missing)):
+        _refuse_spent(brought, images, part)
     _refuse_too_few(images, [*missing, "train"])
     for part in missing:
         images = hold_out(images, fraction=fractions[part], seed=seed, to=part)
     check_no_leak(images)
     return images
+
+
+def _refuse_spent(brought: pd.DataFrame, images: pd.DataFrame, part: str) -> None:
+    """Refuse a part of which nothing of a class is left, once what another part holds is aside."""
+    there = set(images.loc[images["split"] == part, "label"])
+    lost = sorted(set(images["label"]) - there)
+    if not lost:
+        return
+    one = brought[(brought["split"] == part) & (brought["label"] == lost[0])].iloc[0]
+    alike = (brought["sha256"] == one["sha256"]) | (brought["group"] == one["group"]).fillna(False)
+    later = brought["split"].isin(SPLITS[SPLITS.index(part) + 1 :])
+    other = brought.loc[alike & later, "path"].iloc[0]
+    raise HematoVisionError(
+        f"expected images of every class for {part}, but of {', '.join(lost)} nothing is left: "
+        f"another part holds the same files or groups, such as {one['path']} and {other}; keep "
+        "each on one side"
+    )
 
 
 def _refuse_too_few(images: pd.DataFrame, parts: Sequence[str]) -> None:

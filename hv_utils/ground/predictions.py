@@ -1,7 +1,8 @@
 """The table of predictions: one row an image, one probability a class.
 
 predictions.csv of a run has it, and so has every table that stands in for one: `path`, `label`,
-`cell`, `prob_<class>` for each class in alphabetical order, `predicted`.
+`cell`, `prob_<class>` for each class in alphabetical order, `predicted`; and `group` behind these,
+where no cell is known but what belongs together.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def to_predictions(
     Parameters
     ----------
     table : DataFrame
-        Image table: `path`, `label`, `cell`, N rows.
+        Image table: `path`, `label`, `cell`, and perhaps `group`, N rows.
     pred_probs : array, shape (N, K), float 0…1
         Predicted probabilities, columns in the order of `classes`.
     classes : sequence of str, length K
@@ -40,11 +41,16 @@ def to_predictions(
     Returns
     -------
     DataFrame
-        `path`, `label`, `cell`, `prob_<class>` and `predicted`, with a new index.
+        `path`, `label`, `cell`, `prob_<class>` and `predicted`, with a new index; and `group` where
+        groups are all that is known.
     """
-    result = table[["path", "label", "cell"]].reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    result = table[["path", "label", "cell"]].copy()
     result[prob_columns(classes)] = pred_probs
-    return result.assign(predicted=np.asarray(classes, object)[pred_probs.argmax(1)])
+    result["predicted"] = np.asarray(classes, object)[pred_probs.argmax(1)]
+    if "group" in table and table["group"].notna().any() and table["cell"].isna().all():
+        result["group"] = table["group"]
+    return result
 
 
 def from_predictions(
@@ -93,6 +99,22 @@ def from_predictions(
         )
     cells = (table if "cell" in table else table.assign(cell=None))["cell"].astype("string")
     return label_index(table["label"], wanted), probs, wanted, cells
+
+
+def clusters(table: pd.DataFrame) -> tuple[pd.Series, str]:
+    """Return what belongs together in a table of predictions, and is resampled as one.
+
+    Returns
+    -------
+    names : Series of str
+        The cell of each image, or its group where no cell is known; missing where nothing is.
+    unit : str
+        cells, groups or images.
+    """
+    for unit, column in (("cells", "cell"), ("groups", "group")):
+        if column in table and table[column].notna().any():
+            return table[column].astype("string"), unit
+    return table.assign(cell=None)["cell"].astype("string"), "images"
 
 
 def likeliest(table: pd.DataFrame) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from hv_utils.ground.errors import HematoVisionError
@@ -94,11 +95,15 @@ def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = Non
     """
     listing, seen, passed = Listing(), set(), ""
     ours = os.path.realpath(Path(besides).expanduser()) + os.sep if besides else None
+    real_folder = lru_cache(os.path.realpath)  # a folder holds many files
     for given in paths:
         named = _named(str(given))
         listing.others += named.others
         for path in named.files:
-            real = os.path.realpath(path)
+            folder, name = os.path.split(path)
+            real = os.path.join(real_folder(folder), name)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
             if ours and real.startswith(ours):
                 passed = f"all that were named lie in {besides}, where the overlays go"
             elif real not in seen:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def fingerprint_settings(settings: dict[str, Any], images: Iterable[str]) -> str:
     """Return a digest of what a training depends on: its settings and its images, in order."""
     text = dump_json(settings) + "\n".join(images)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def checkpoint_file(

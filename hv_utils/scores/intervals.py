@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.predictions import from_predictions
+from hv_utils.ground.predictions import clusters, from_predictions
 from hv_utils.scores.bootstrap import cluster_codes, percentiles, resample
 
 
@@ -153,7 +153,8 @@ def bootstrap_interval(
     ----------
     table : DataFrame
         Predictions: `label`, `prob_<class>`, and `cell` where known. An image without a cell is a
-        cluster by itself; where none is known images are resampled, which the entry `method` says.
+        cluster by itself; where none is known it is `group` that is resampled, or images where this
+        is not known either. The entry `method` says which.
     level, n_resamples, seed
         As in `bootstrap.percentiles` and `bootstrap.resample`.
 
@@ -169,8 +170,9 @@ def bootstrap_interval(
     HematoVisionError
         For a level or a number of resamples out of range, or no table of predictions.
     """
-    index, pred_probs, classes, cells = from_predictions(table)
-    codes, n_clusters = cluster_codes(cells)
+    index, pred_probs, classes, _ = from_predictions(table)
+    names, unit = clusters(table)
+    codes, n_clusters = cluster_codes(names)
     scores = resample(
         lambda weights: resampled_scores(index, pred_probs, codes, weights),
         n_clusters,
@@ -179,10 +181,9 @@ def bootstrap_interval(
         seed=seed,
     )
     scores |= {f"f1_{label}": scores["f1"][:, j] for j, label in enumerate(classes)}
-    known = cells.notna().any()
     about = {
         "level": level,
-        "method": "cluster bootstrap over cells" if known else "bootstrap over images",
+        "method": f"{'' if unit == 'images' else 'cluster '}bootstrap over {unit}",
         "n_resamples": n_resamples,
         "n_clusters": n_clusters,
     }

@@ -98,7 +98,7 @@ def scheme_folds(
         Where the table does not hold what the scheme needs.
     """
     if scheme == "source":
-        if table["cell"].isna().all():
+        if table["cell"].isna().all() and table.get("group", table["cell"]).isna().all():
             raise HematoVisionError(
                 "expected images with a known source photo to split by it, but none has one: "
                 "copies that cannot be told apart cannot be kept together"

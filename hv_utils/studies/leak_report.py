@@ -136,10 +136,17 @@ def inflation_sentence(
     random, source = (schemes[name]["image"]["macro_f1"] for name in ("random", "source"))
     return (
         f"Same model, same {schemes['random']['n_images']:,} images of "
-        f"{schemes['random']['n_cells']} {cells}: a random split **{inflated['verdict']}**, "
+        f"{_many(schemes['random'], cells)}: a random split **{inflated['verdict']}**, "
         f"{random:.3f} against {source:.3f}, a difference of {inflated['value']:+.3f} "
         f"({inflated['level']:.0%} interval {inflated['low']:+.3f} to {inflated['high']:+.3f})."
     )
+
+
+def _many(score: Mapping[str, Any], cells: str) -> str:
+    """Say how many cells, or what else is resampled, stand behind a score."""
+    if score["n_cells"]:
+        return f"{score['n_cells']} {cells}"
+    return f"{score['n_resampled']} {score['resampled']}"
 
 
 def splits_sentences(inflated: Mapping[str, Any] | None, schemes: Mapping[str, Any]) -> str:

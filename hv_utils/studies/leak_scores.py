@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.predictions import from_predictions
+from hv_utils.ground.predictions import clusters, from_predictions
 from hv_utils.scores.bootstrap import cluster_codes, percentiles, resample
 from hv_utils.scores.intervals import confusion_by_cell, scores_from_confusion
 from hv_utils.scores.metrics import per_cell
@@ -64,8 +64,8 @@ def macro_f1(predictions: pd.DataFrame) -> float:
 
 
 def _confusion_by_cell(predictions: pd.DataFrame) -> np.ndarray:
-    index, probs, _, cells = from_predictions(predictions)
-    return confusion_by_cell(index, probs, *cluster_codes(cells))
+    index, probs, _, _ = from_predictions(predictions)
+    return confusion_by_cell(index, probs, *cluster_codes(clusters(predictions)[0]))
 
 
 def summarise(
@@ -83,17 +83,18 @@ def summarise(
     Returns
     -------
     dict
-        `n_images`, `n_cells` (None where cells are not known), `resampled` (cells or images), and
-        for `image` and `cell` a dict of `macro_f1`, `low`, `high`, `level`; `cell` is None where
-        cells are not known.
+        `n_images`, `n_cells` (None where cells are not known), `resampled` (cells, groups or
+        images) and `n_resampled` (how many there are of them), and for `image` and `cell` a dict of
+        `macro_f1`, `low`, `high`, `level`; `cell` is None where cells are not known.
     """
     options = {"n_resamples": n_resamples, "seed": seed}
-    known = bool(predictions["cell"].notna().any())
-    views = {"image": predictions, "cell": per_cell(predictions) if known else None}
+    names, unit = clusters(predictions)
+    views = {"image": predictions, "cell": per_cell(predictions) if unit == "cells" else None}
     return {
         "n_images": len(predictions),
         "n_cells": int(predictions["cell"].nunique()) or None,
-        "resampled": "cells" if known else "images",
+        "resampled": unit,
+        "n_resampled": cluster_codes(names)[1],
         **{
             view: None
             if rows is None

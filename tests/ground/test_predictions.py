@@ -6,6 +6,7 @@ import pytest
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.predictions import (
+    clusters,
     from_predictions,
     label_index,
     likeliest,
@@ -30,6 +31,22 @@ def test_what_goes_in_comes_out_again():
     assert (found == probs).all()
     assert cells.isna().tolist() == [False, True]
     assert from_predictions(table.drop(columns="cell"))[3].isna().all()
+
+
+def test_groups_go_along_where_no_cell_is_known():
+    images = pd.DataFrame({"path": ["1", "2"], "label": ["c", "a"], "group": ["p", "q"]})
+    probs = np.full((2, 3), 1 / 3)
+    table = to_predictions(images.assign(cell=pd.NA), probs, CLASSES)
+    assert list(table)[-2:] == ["predicted", "group"]
+    assert table["group"].tolist() == ["p", "q"]
+    assert "group" not in to_predictions(images.assign(cell=["x", "y"]), probs, CLASSES)
+    for known, unit, names in (
+        ({"cell": ["x", "y"]}, "cells", ["x", "y"]),
+        ({"cell": pd.NA}, "groups", ["p", "q"]),
+        ({"cell": pd.NA, "group": pd.NA}, "images", []),
+    ):
+        found = clusters(images.assign(**known))
+        assert (list(found[0].dropna()), found[1]) == (names, unit)
 
 
 def test_a_table_that_is_none_is_refused():

@@ -148,3 +148,12 @@ def test_leaving_out_a_bad_cell_raises_the_score():
     keep = cells != 7
     expected = sk.f1_score(labels[keep], probs[keep].argmax(1), average="macro")
     assert bad["macro_f1"] == pytest.approx(expected)
+
+
+def test_where_groups_are_all_that_is_known_they_are_resampled():
+    labels, probs, codes = sample()
+    cells = table_of(labels, probs, [f"c{code}" for code in codes])
+    groups = table_of(labels, probs).assign(group=cells["cell"])
+    by_cell, by_group = (bootstrap_interval(table)["macro_f1"] for table in (cells, groups))
+    assert by_group == by_cell | {"method": "cluster bootstrap over groups"}
+    assert by_group["n_clusters"] == 30

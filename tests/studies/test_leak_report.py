@@ -73,6 +73,9 @@ def test_every_sentence_says_what_was_found():
     source, inflated = found["schemes"]["source"], found["inflation"]
     said = leak_report.inflation_sentence(inflated, found["schemes"], cells="drawn cells")
     assert f"150 images of 25 drawn cells: a random split **{inflated['verdict']}**" in said
+    grouped = {"n_cells": None, "n_resampled": 9, "resampled": "groups"}
+    schemes = {name: score | grouped for name, score in found["schemes"].items()}
+    assert "150 images of 9 groups:" in leak_report.inflation_sentence(inflated, schemes)
     assert "cannot be measured" in leak_report.inflation_sentence(None, {})
     assert leak_report.splits_sentences(None, {}) == ""
     told = {**inflated, "value": 0.2, "low": 0.1}

@@ -58,6 +58,15 @@ def test_without_cells_images_are_resampled_and_the_interval_is_too_short():
     assert width < 0.6 * (known["high"] - known["low"])
 
 
+def test_where_groups_are_all_that_is_known_they_are_resampled():
+    table = judged()
+    grouped = table.assign(group=table["cell"], cell=pd.NA)
+    found, known = leak_scores.summarise(grouped), leak_scores.summarise(table)
+    assert found["image"] == known["image"]
+    assert (found["cell"], found["n_cells"]) == (None, None)
+    assert (found["resampled"], found["n_resampled"]) == ("groups", 25)
+
+
 def test_inflation_is_paired():
     source = judged(share_right=0.6)
     random = source.copy()
