@@ -14,7 +14,13 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, dump_json, fingerprint, write_text
-from hv_utils.inference.onnx_model import OUTPUTS, arrays_path, facts_path
+from hv_utils.inference.onnx_model import (
+    OUTPUTS,
+    OnnxClassifier,
+    arrays_path,
+    facts_path,
+    open_session,
+)
 from hv_utils.network.kernels import store_half, vectors
 from hv_utils.network.model import FEATURE_LAYER, LOGITS_LAYER, input_size, load_model
 from hv_utils.network.onnx_graph import layer_weights, write_graph
@@ -67,6 +73,18 @@ def export_model(
         temporary.write_bytes(graph.SerializeToString())
     facts = {**meta, "half": half, "made_from_sha256": fingerprint(Path(model_path))}
     return write_companions(onnx_path, facts=facts, arrays={**head, **vectors(model)})
+
+
+def as_classifier(model: keras.Model) -> OnnxClassifier:
+    """Return a Keras model as it would be exported, in memory and with its classes unnamed."""
+    graph = write_graph(layer_weights(model), size=input_size(model), outputs=OUTPUTS)
+    arrays = list(head_arrays(model).values())
+    return OnnxClassifier(
+        session=open_session(graph.SerializeToString()),
+        classes=tuple(map(str, range(model.output_shape[-1]))),
+        size=input_size(model),
+        head=list(zip(arrays[::2], arrays[1::2], strict=True)),
+    )
 
 
 def write_companions(

@@ -24,7 +24,7 @@ from hv_utils.scores.thresholds import choose_threshold
 if TYPE_CHECKING:
     import keras
 
-AGREEMENT_IMAGES = 16
+AGREEMENT_IMAGES = 4
 # Once the kernels are rounded, what differs is the order of the sums: 1e-5 or so.
 AGREEMENT = 1e-3
 
