@@ -58,8 +58,13 @@ def hv() -> None:
 @click.option("--from", "from_step", metavar="STEP", help="Run STEP and all behind it again.")
 @click.option("--until", "until_step", metavar="STEP", help="Leave out what comes behind STEP.")
 @click.option("--force", is_flag=True, help="Run every step again, with these parameters.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Notebooks that run at once.  [default: 2, or 1 on a single core]",
+)
 @click.option("--list", "listing", is_flag=True, help="List steps and parameters, run nothing.")
-def run(profile, name, archive, pairs, from_step, until_step, force, listing) -> None:
+def run(profile, name, archive, pairs, from_step, until_step, force, jobs, listing) -> None:
     """Run the notebooks that are not up to date.
 
     A step is up to date while its notebook, the helpers that it uses, its parameters and its
@@ -81,6 +86,7 @@ def run(profile, name, archive, pairs, from_step, until_step, force, listing) ->
         from_step=from_step,
         until_step=until_step,
         force=force,
+        jobs=jobs or pipeline.JOBS,
         echo=click.echo,
     )
     click.echo(f"run folder: {result.folder}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
@@ -18,6 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from hv_utils.chain.parameters import CHAIN_PARAMETER
 from hv_utils.chain.steps import Step
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.progress import NamedLines
 from hv_utils.ground.runs import Run
 
 START_S = 300  # for a kernel to answer, on a machine that has other things to do
@@ -27,6 +30,12 @@ RESUMES = "what was finished is kept, and the same command resumes here"
 class OwnKernel(AsyncKernelManager):
     """A kernel in the Python of this process, whatever is installed under the name python3."""
 
+    started: ClassVar[WeakSet[OwnKernel]] = WeakSet()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.started.add(self)
+
     @property
     def kernel_spec(self) -> KernelSpec:
         """What starts it."""
@@ -34,8 +43,34 @@ class OwnKernel(AsyncKernelManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: str) -> None:
-    """Execute one notebook into the run folder, with a progress bar over its cells.
+def kill_kernels() -> None:
+    """End the kernels that run; what waits for one of them then gets an error."""
+    for kernel in list(OwnKernel.started):
+        process = getattr(kernel.provisioner, "process", None)
+        if process is not None:
+            process.kill()
+
+
+def run_notebook(
+    step: Step,
+    run: Run,
+    values: Mapping[str, Any],
+    *,
+    on_cell: Callable[[int, int], None] = lambda number, total: None,
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Execute one notebook into the run folder.
+
+    Parameters
+    ----------
+    step : Step
+    run : Run
+    values : mapping
+        The notebook's parameters.
+    on_cell : callable
+        Called before each cell with its number, from 0, and the number of cells.
+    echo : callable
+        Takes the lines that the notebook prints, each behind the name of the step.
 
     Raises
     ------
@@ -46,8 +81,12 @@ def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: st
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the kernels inherit it
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     executed = run.path("notebooks") / step.notebook.name
-    at = {"cell_index": -1}
-    bar = {"desc": heading, "bar_format": "{desc:<24} {bar:16} cell {n_fmt}/{total_fmt} {elapsed}"}
+    cells, at = len(json.loads(step.notebook.read_text(encoding="utf-8"))["cells"]), {"cell": -1}
+
+    def on_cell_start(cell: Any, cell_index: int) -> None:
+        at["cell"] = cell_index
+        on_cell(cell_index, cells)
+
     try:
         executed.parent.mkdir(parents=True, exist_ok=True)
         traceback_file(run, step).unlink(missing_ok=True)
@@ -55,12 +94,13 @@ def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: st
             str(step.notebook),
             str(executed),
             parameters={**values, CHAIN_PARAMETER: str(run.folder)},
-            cwd=str(step.notebook.parent),
-            progress_bar=bar,
-            stdout_file=sys.stdout,
+            # The kernel's folder: papermill's own option changes that of this process.
+            resources={"metadata": {"path": str(step.notebook.parent)}},
+            progress_bar=False,
+            stdout_file=NamedLines(step.name, echo),
             start_timeout=START_S,
             kernel_manager_class=OwnKernel,
-            on_cell_start=lambda cell, cell_index: at.update(cell_index=cell_index),
+            on_cell_start=on_cell_start,
             # The kernel's start has nothing to tell, and its end would tell of an interrupt.
             extra_arguments=["--log-level=CRITICAL"],
         )
@@ -83,7 +123,7 @@ def run_notebook(step: Step, run: Run, values: Mapping[str, Any], *, heading: st
             f"mend the permissions; {RESUMES}"
         ) from error
     except RuntimeError as error:  # nbclient's, of a kernel that is gone or never came
-        where = f"in cell {at['cell_index'] + 1}" if at["cell_index"] >= 0 else "before its start"
+        where = f"in cell {at['cell'] + 1}" if at["cell"] >= 0 else "before its start"
         raise HematoVisionError(
             f"expected notebook {step.name} to run to its end, but its kernel died {where} "
             f"({str(error).strip() or 'killed'}), probably for want of memory: close other "

@@ -8,15 +8,23 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hv_utils.chain import parameters
+from hv_utils.chain.schedule import run_steps
 from hv_utils.chain.steps import STEPS, Step, files_beside, find_step, used_modules
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import files_below, fingerprint, matches, renewed_json
+from hv_utils.ground.files import cores, files_below, fingerprint, matches, renewed_json
 from hv_utils.ground.locks import locked
+from hv_utils.ground.progress import bars
 from hv_utils.ground.runs import Run, environment
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+JOBS = min(2, cores())  # more at once would want more memory than a small machine has
 
 
 def run_chain(
@@ -27,6 +35,7 @@ def run_chain(
     from_step: str | None = None,
     until_step: str | None = None,
     force: bool = False,
+    jobs: int = JOBS,
     steps: Sequence[Step] = STEPS,
     echo: Callable[[str], None] = print,
 ) -> Run:
@@ -46,6 +55,8 @@ def run_chain(
         Leave out the steps behind this one.
     force : bool
         Run everything; the only way to put other parameters into a folder that is in use.
+    jobs : int
+        Steps that run at once, at most.
     steps : sequence of Step
         The chain; tests give shorter ones.
     echo : callable
@@ -81,11 +92,21 @@ def run_chain(
                 )
         forget(run, others)  # or the next command, without --force, would be refused
         _write_parameters(run, profile, values)
-        for index, step in enumerate(steps[:last]):
-            heading = f"[{index + 1}/{last}] {step.name}"
-            options = {"heading": heading, "forced": step in forced, "echo": echo}
-            carry_out(step, run, own[step], about, **options)
+        with bars("cell") as shown:
+
+            def one(step: Step) -> None:
+                heading = f"[{steps.index(step) + 1}/{last}] {step.name}"
+                options = {"heading": heading, "forced": step in forced, "echo": echo}
+                carry_out(step, run, own[step], about, shown=shown, **options)
+
+            run_steps(steps[:last], one, jobs=jobs, stop=_kill_kernels, echo=echo)
     return run
+
+
+def _kill_kernels() -> None:
+    from hv_utils.chain.execution import kill_kernels
+
+    kill_kernels()
 
 
 def _command() -> str:
@@ -135,6 +156,7 @@ def carry_out(
     about: Mapping[str, Any],
     *,
     heading: str,
+    shown: Progress,
     forced: bool = False,
     echo: Callable[[str], None] = print,
 ) -> None:
@@ -154,10 +176,12 @@ def carry_out(
         What else to record.
     heading : str
         Names the step in lines and bars.
+    shown : Progress
+        Gets a bar while the step runs.
     forced : bool
         Run it in any case.
     echo : callable
-        Takes the line of a step that is up to date.
+        Takes the lines of the step.
 
     Raises
     ------
@@ -174,10 +198,19 @@ def carry_out(
 
     forget(run, [step])
     facts, started = environment(), time.perf_counter()
-    run_notebook(step, run, values, heading=heading)
+    bar = shown.add_task(heading, total=None)
+    try:
+        run_notebook(step, run, values, on_cell=partial(_show, shown, bar), echo=echo)
+    finally:
+        shown.remove_task(bar)
     seconds = round(time.perf_counter() - started, 1)
     record = {"command": about["command"], **facts, "parameters": values, "made_from": digest}
     run.record(**about, **facts, seconds={step.name: seconds}, steps={step.name: record})
+    echo(f"{heading}: {seconds:.0f} s")
+
+
+def _show(shown: Progress, bar: TaskID, number: int, total: int) -> None:
+    shown.update(bar, completed=number, total=total)
 
 
 def made_from(step: Step, run: Run, values: Mapping[str, Any]) -> str:

@@ -29,11 +29,14 @@ class Step:
         Stem of the notebook, such as `03_model`.
     reads, writes : tuple of str
         Artefacts of the run folder.
+    alone : bool
+        Whether no other step may run at the same time, as this one measures how long things take.
     """
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    alone: bool = False
 
     @property
     def notebook(self) -> Path:
@@ -55,7 +58,7 @@ BESIDE = (
 MODEL = ("model.keras", "model.keras.json")
 STEPS = (
     Step("01_data", (), ("images.csv", "photos.csv")),
-    Step("02_preprocessing", ("images.csv",), ("preprocessing.json",)),
+    Step("02_preprocessing", ("images.csv",), ("preprocessing.json",), alone=True),
     Step(
         "03_model",
         ("images.csv",),
@@ -71,6 +74,7 @@ STEPS = (
         "06_prediction",
         ("images.csv", "photos.csv", *MODEL),
         ("new-predictions.csv", "prediction.json", "model.onnx"),
+        alone=True,
     ),
     Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),
     Step("08_ablations", ("images.csv", "history.csv", "features.npz"), ("ablations.json",)),

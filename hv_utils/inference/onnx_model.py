@@ -118,7 +118,7 @@ class OnnxClassifier:
                 "missing: export the model again"
             ) from error
         return cls(
-            session=_session(path, data, threads),
+            session=open_session(data, threads=threads, name=path),
             classes=tuple(facts["classes"]),
             size=tuple(facts["size"]),
             head=head,
@@ -242,7 +242,25 @@ def read_verified(path: Path) -> tuple[dict, bytes, dict[str, np.ndarray]]:
         return facts, contents[0], {name: arrays[name].astype(np.float32) for name in arrays.files}
 
 
-def _session(path: Path, data: bytes, threads: int) -> onnxruntime.InferenceSession:
+def open_session(
+    graph: bytes, *, threads: int = 1, name: str | Path = "the graph"
+) -> onnxruntime.InferenceSession:
+    """Make a graph ready to run on the CPU.
+
+    Parameters
+    ----------
+    graph : bytes
+        The contents of an ONNX file.
+    threads : int
+        Threads of one call.
+    name : str or Path
+        Of the graph, for the error.
+
+    Raises
+    ------
+    HematoVisionError
+        Where it is no graph that ONNX Runtime can run.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -250,9 +268,9 @@ def _session(path: Path, data: bytes, threads: int) -> onnxruntime.InferenceSess
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors alone
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes, derived from Exception
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise HematoVisionError(
-            f"expected an ONNX model, but {path} cannot be loaded ({reason}): export it again"
+            f"expected an ONNX model, but {name} cannot be loaded ({reason}): export it again"
         ) from error

@@ -1,17 +1,12 @@
 """From a trained Keras model to an ONNX file that runs without TensorFlow.
 
-Keras exports the graph; here it is made ready for people: clear names, images as they come from
-the decoder, weights stored in half the space, the head's weights beside it for an exact Grad-CAM.
+`onnx_graph` writes the graph; here its weights are stored in half the space, and the head's are
+put beside it for an exact Grad-CAM.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +14,25 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, dump_json, fingerprint, write_text
-from hv_utils.inference.onnx_model import INPUT, OUTPUTS, arrays_path, facts_path
-from hv_utils.network.kernels import name_kernels, store_half, vectors
-from hv_utils.network.model import FEATURE_LAYER, FEATURE_MAP_LAYER, LOGITS_LAYER, load_model
+from hv_utils.inference.onnx_model import (
+    OUTPUTS,
+    OnnxClassifier,
+    arrays_path,
+    facts_path,
+    open_session,
+)
+from hv_utils.network.kernels import store_half, vectors
+from hv_utils.network.model import (
+    FEATURE_LAYER,
+    FEATURE_MAP_LAYER,
+    LOGITS_LAYER,
+    input_size,
+    load_model,
+)
+from hv_utils.network.onnx_graph import layer_weights, write_graph
 
 if TYPE_CHECKING:
     import keras
-    import onnx
 
 
 def export_model(
@@ -59,12 +66,11 @@ def export_model(
     Raises
     ------
     HematoVisionError
-        Where the model cannot be loaded, is not one of this project, or tf2onnx is missing.
+        Where the model cannot be loaded or is not one of this project.
     """
     model, meta = loaded or load_model(model_path)
     head = head_arrays(model)
-    graph = to_onnx(model)
-    name_kernels(graph, model)
+    graph = write_graph(layer_weights(model), size=input_size(model), outputs=OUTPUTS)
     if half:
         store_half(graph)
     onnx_path = Path(onnx_path)
@@ -72,6 +78,18 @@ def export_model(
         temporary.write_bytes(graph.SerializeToString())
     facts = {**meta, "half": half, "made_from_sha256": fingerprint(Path(model_path))}
     return write_companions(onnx_path, facts=facts, arrays={**head, **vectors(model)})
+
+
+def as_classifier(model: keras.Model) -> OnnxClassifier:
+    """Return a Keras model as it would be exported, in memory and with its classes unnamed."""
+    graph = write_graph(layer_weights(model), size=input_size(model), outputs=OUTPUTS)
+    arrays = list(head_arrays(model).values())
+    return OnnxClassifier(
+        session=open_session(graph.SerializeToString()),
+        classes=tuple(map(str, range(model.output_shape[-1]))),
+        size=input_size(model),
+        head=list(zip(arrays[::2], arrays[1::2], strict=True)),
+    )
 
 
 def write_companions(
@@ -141,86 +159,3 @@ def head_arrays(model: keras.Model) -> dict[str, np.ndarray]:
         kernel, bias = layer.get_weights()
         arrays |= {f"head_{index}_kernel": kernel, f"head_{index}_bias": bias}
     return arrays
-
-
-def to_onnx(model: keras.Model) -> onnx.ModelProto:
-    """Return a model's graph with the input and outputs described in `export_model`, float32."""
-    import keras
-
-    try:
-        import onnx
-        import tf2onnx  # noqa: F401 (Keras imports it; here only to say what is missing)
-    except ImportError as error:
-        raise HematoVisionError(
-            f"expected the package {error.name} for the export to ONNX, but it is not installed: "
-            "run `make book` again or `pip install tf2onnx onnx`"
-        ) from error
-
-    plain = fold_normalization(model)
-    outputs = [plain.get_layer(name).output for name in (LOGITS_LAYER, FEATURE_MAP_LAYER)]
-    exported = keras.Model(plain.input, outputs)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # Keras's own shims for NumPy, nothing to act upon
-        exported(np.zeros((1, *model.input_shape[1:]), np.float32))  # it exports only what was used
-        path = Path(folder) / "model.onnx"
-        exported.export(path, format="onnx", verbose=False)
-        proto = onnx.load(path)
-    _rename(proto, model.input_shape[1:3])
-    onnx.checker.check_model(proto)
-    return proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what TensorFlow's C++ code logs: remarks on graph optimisers, not to be switched off."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def fold_normalization(model: keras.Model) -> keras.Model:
-    """Return a copy of a model with `Rescaling` in place of `Normalization`.
-
-    Both compute x * scale + offset, but of `Normalization` the export makes stray graph inputs.
-    """
-    import keras
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        if not isinstance(layer, keras.layers.Normalization):
-            return type(layer).from_config(layer.get_config())
-        mean = np.asarray(layer.mean, np.float64).ravel()
-        spread = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64).ravel()), 1e-7)
-        scale, offset = (1 / spread).tolist(), (-mean / spread).tolist()
-        return keras.layers.Rescaling(scale, offset, name=layer.name)
-
-    copy = keras.models.clone_model(model, clone_function=clone)
-    for ours, theirs in zip(model.layers, copy.layers, strict=True):
-        if theirs.weights:
-            theirs.set_weights(ours.get_weights())
-    return copy
-
-
-def _rename(proto: onnx.ModelProto, size: tuple[int, int]) -> None:
-    """Give the graph the names and types that `export_model` promises, in place."""
-    from onnx import TensorProto, helper
-
-    graph = proto.graph
-    names = {value.name: ours for value, ours in zip(graph.output, OUTPUTS, strict=True)}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for value in graph.output:
-        value.name = names[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "N"
-    (old,) = graph.input  # more than one would be a stray input
-    graph.node.insert(0, helper.make_node("Cast", [INPUT], [old.name], to=TensorProto.FLOAT))
-    images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *size, 3])
-    del graph.input[:]
-    graph.input.append(images)
-    del graph.value_info[:]

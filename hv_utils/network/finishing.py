@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +11,20 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
 from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
-from hv_utils.network.preprocessing import load_images
+from hv_utils.network.preprocessing import load_images, run_batches
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.thresholds import choose_threshold
 
 if TYPE_CHECKING:
     import keras
 
-AGREEMENT_IMAGES = 16
+AGREEMENT_IMAGES = 4
 # Once the kernels are rounded, what differs is the order of the sums: 1e-5 or so.
 AGREEMENT = 1e-3
 
@@ -152,16 +150,12 @@ def network_outputs(model: OnnxClassifier, paths: list[str]) -> tuple[np.ndarray
 
     The files are read as in `predict.predict_rows`; one that cannot be read is an error.
     """
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def part(start: int) -> None:
-        images = load_images(paths[start : start + 4], size=model.size)
+    def call(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, feature_map = model.run(images)
-        found[start] = logits, feature_map.mean(axis=(1, 2))
+        return logits, feature_map.mean(axis=(1, 2))
 
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(part, range(0, len(paths), 4)))
-    logits, features = zip(*(found[start] for start in sorted(found)), strict=True)
+    logits, features = zip(*run_batches(call, paths, size=model.size), strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
 

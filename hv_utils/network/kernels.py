@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hv_utils.network.onnx_graph import PREFIX
+
 if TYPE_CHECKING:
     import keras
     import onnx
 
 HALF_FROM = 256  # smaller arrays are not worth the loss of precision
 HALF_LARGEST = 6e4  # float16 ends at 65,504
-PREFIX = "kernel/"  # of a kernel's name in the graph
 VECTOR_PREFIX = "base_"  # of a bias's or a statistic's name in the NPZ file
 
 
@@ -78,57 +79,10 @@ def _scale(norm: keras.layers.BatchNormalization | None, shape: tuple[int, ...])
     return np.broadcast_to(gamma / np.sqrt(variance + np.float32(norm.epsilon)), shape)
 
 
-def _to_onnx(kernel: np.ndarray, depthwise: bool) -> np.ndarray:
-    if kernel.ndim == 2:
-        return kernel
-    return kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
-
-
 def _from_onnx(kernel: np.ndarray, depthwise: bool) -> np.ndarray:
     if kernel.ndim == 2:
         return kernel
     return kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-
-
-def name_kernels(proto: onnx.ModelProto, model: keras.Model) -> list[str]:
-    """Name the kernels of an exported graph after their layers, `kernel/<layer>`, in place.
-
-    They are known by their contents, as the export's own names depend on what it optimised.
-
-    Parameters
-    ----------
-    proto : onnx.ModelProto
-        From `export.to_onnx`, float32.
-    model : keras.Model
-        The same model after `round_kernels`.
-
-    Returns
-    -------
-    list of str
-        Layers whose kernel was not found, or equals another's, as those of gates do that have not
-        learnt yet. Such a graph runs, but `fill_backbone` refuses it.
-    """
-    import keras
-    from onnx import numpy_helper
-
-    known = {}
-    for tensor in proto.graph.initializer:
-        if len(tensor.dims) > 1:
-            array = numpy_helper.to_array(tensor)
-            known[array.shape, array.astype(np.float16).tobytes()] = tensor
-    renamed, missing = {}, []
-    for layer, index, scale in _kernels(model):
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        array = _to_onnx(layer.get_weights()[index] * scale, depthwise)
-        tensor = known.get((array.shape, array.astype(np.float16).tobytes()))
-        if tensor is None or tensor.name.startswith(PREFIX):  # equal kernels share one tensor
-            missing.append(layer.name)
-        else:
-            renamed[tensor.name] = PREFIX + layer.name
-            tensor.name = PREFIX + layer.name
-    for node in proto.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    return missing
 
 
 def store_half(proto: onnx.ModelProto) -> None:
@@ -191,7 +145,7 @@ def fill_backbone(
     base : keras.Model
         `keras.applications.EfficientNetB0(include_top=False, weights=None)`, of any size.
     proto : onnx.ModelProto
-        An exported graph, its kernels named by `name_kernels`.
+        An exported graph, see `onnx_graph.write_graph`.
     arrays : mapping of str to numpy.ndarray
         With the entries of `vectors`.
 

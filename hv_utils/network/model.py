@@ -11,7 +11,8 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, dump_json, write_text
-from hv_utils.network.preprocessing import IMAGE_SIZE, batches
+from hv_utils.network.onnx_graph import graph_outputs, layer_weights, write_graph
+from hv_utils.network.preprocessing import IMAGE_SIZE
 
 if TYPE_CHECKING:
     import keras
@@ -125,7 +126,7 @@ def extract_features(
     model: keras.Model,
     paths: Sequence[str | Path],
     *,
-    batch_size: int = 32,
+    batch_size: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return the features below the head, pooled over the image.
@@ -136,6 +137,7 @@ def extract_features(
     paths : sequence of str or Path
         N image files.
     batch_size : int
+        Images of one call; several calls run at once.
     progress : callable, optional
         Called with (images done, N) after each batch, see `progress.print_progress`.
 
@@ -144,21 +146,14 @@ def extract_features(
     numpy.ndarray
         Shape (N, 1280), dtype float32.
     """
-    import keras
-
-    def features() -> keras.Model:
-        return keras.Model(model.input, model.get_layer(FEATURE_LAYER).output)
-
-    forward = _traced(model, FEATURE_LAYER, features)
-    width = model.get_layer(FEATURE_LAYER).output.shape[-1]
-    return _run(forward, paths, input_size(model), width, batch_size, progress)
+    return _outputs(model, "features", paths, batch_size, progress)
 
 
 def predict_probs(
     model: keras.Model,
     paths: Sequence[str | Path],
     *,
-    batch_size: int = 32,
+    batch_size: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return the probability of each class for each image.
@@ -173,38 +168,19 @@ def predict_probs(
     numpy.ndarray
         `pred_probs`, shape (N, K), dtype float32, rows sum to 1, columns in class order.
     """
-    forward = _traced(model, "probabilities", lambda: model)
-    return _run(forward, paths, input_size(model), model.output_shape[-1], batch_size, progress)
+    return _outputs(model, "probabilities", paths, batch_size, progress)
 
 
-def _traced(model: keras.Model, name: str, part: Callable[[], keras.Model]) -> Callable:
-    """Return part of a model as a graph, traced once for a model: each time takes seconds."""
-    import tensorflow as tf
-
-    graphs = model.__dict__.setdefault("_hv_graphs", {})  # goes when the model goes
-    if name not in graphs:
-        run = part()
-        shape = tf.TensorSpec((None, *input_size(model), 3), tf.float32)
-        graphs[name] = tf.function(lambda images: run(images, training=False), [shape])
-    return graphs[name]
-
-
-def _run(
-    forward: Callable,
+def _outputs(
+    model: keras.Model,
+    name: str,
     paths: Sequence[str | Path],
-    size: tuple[int, int],
-    width: int,
     batch_size: int,
     progress: Callable[[int, int], None] | None,
 ) -> np.ndarray:
-    outputs = np.zeros((len(paths), width), np.float32)
-    done = 0
-    for images in batches(paths, size=size, batch_size=batch_size):
-        outputs[done : done + len(images)] = forward(images).numpy()
-        done += len(images)
-        if progress:
-            progress(done, len(paths))
-    return outputs
+    """Compute one output of the network on ONNX Runtime: Keras takes seconds to trace it."""
+    graph = write_graph(layer_weights(model), size=input_size(model), outputs=[name])
+    return graph_outputs(graph, paths, batch_size=batch_size, progress=progress)
 
 
 def save_model(

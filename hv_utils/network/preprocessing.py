@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import cores
 from hv_utils.images.reading import read_resized
 
 if TYPE_CHECKING:
@@ -50,6 +51,49 @@ def load_images(
         for index, image in enumerate(decoded):
             images[index] = image
     return images
+
+
+def run_batches(
+    call: Callable[[np.ndarray], Any],
+    paths: Sequence[str | Path],
+    *,
+    size: tuple[int, int],
+    batch_size: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """Read image files in batches and call something with each, one batch a core at once.
+
+    Parameters
+    ----------
+    call : callable
+        Takes uint8 (B, *size, 3), range 0 to 255; of one thread, as a network on ONNX Runtime is.
+    paths : sequence of str or Path
+        N image files.
+    size : tuple of int
+        (height, width) in pixels.
+    batch_size : int
+        B; the last batch may be shorter.
+    progress : callable, optional
+        Called with (images done, N) after each batch, see `progress.print_progress`.
+
+    Returns
+    -------
+    list
+        What `call` gave, in the order of the batches.
+
+    Raises
+    ------
+    ImageError
+        Where a file is no image.
+    """
+    parts = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+    found = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for output in pool.map(lambda part: call(load_images(part, size=size)), parts):
+            found.append(output)
+            if progress:
+                progress(min(len(found) * batch_size, len(paths)), len(paths))
+    return found
 
 
 def batches(

@@ -168,6 +168,13 @@ def read_lite0(folder: Path = FOLDER) -> dict[str, np.ndarray]:
         return {name: arrays[name].astype(np.float32) for name in arrays.files}
 
 
+def lite0_weights() -> dict[str, np.ndarray]:
+    """Return the shipped weights as `onnx_graph.write_graph` takes them."""
+    spread = np.full(3, np.sqrt(LITE0_VARIANCE))
+    inputs = {"input/scale": 1 / 255 / spread, "input/offset": -LITE0_MEAN / spread}
+    return {**read_lite0(), **inputs}
+
+
 def load_lite0(base: keras.Model, *, gate: float = 0.5, folder: Path = FOLDER) -> None:
     """Fill EfficientNetB0 with the EfficientNet-Lite0 weights, in place.
 

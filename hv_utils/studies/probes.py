@@ -25,10 +25,12 @@ from hv_utils.ground.files import atomic_path, fingerprint
 from hv_utils.ground.runs import Run
 from hv_utils.images.reading import read_image
 from hv_utils.network.learnt import check_not_learnt, start_files
+from hv_utils.network.onnx_graph import graph_outputs, layer_weights, write_graph
 from hv_utils.network.preprocessing import DECODE_THREADS, IMAGE_SIZE
+from hv_utils.network.weights import backbone, lite0_weights
 
 if TYPE_CHECKING:
-    import keras
+    import onnx
 
 FEATURES = "features.npz"
 STRENGTH = 0.01  # scikit-learn's C, the same under every split
@@ -75,8 +77,6 @@ def frozen_features(
         Where the weights are out of reach or have learnt from a cell of the table, or an image
         cannot be read.
     """
-    from hv_utils.network.model import extract_features  # brings no TensorFlow until it is called
-
     check_not_learnt(table, weights, cross_validated=True)
     paths = table["path"].astype(str).to_numpy()
     known = "sha256" in table and table["sha256"].notna().all()
@@ -87,11 +87,11 @@ def frozen_features(
     about["weights_sha256"] = " ".join(fingerprint(path) for path in start_files(weights))
     kept = _kept_features(run.path(FEATURES), paths, digests, about)
     if kept is None:
-        model = start_model(weights, size=size)
-        kept = extract_features(model, list(paths), progress=progress).astype(np.float16)
+        graph, name = start_graph(weights, size=tuple(size))
+        kept = graph_outputs(graph, list(paths), progress=progress).astype(np.float16)
         with atomic_path(run.path(FEATURES)) as temporary:
             columns = {"features": kept, "path": paths.astype(str), "sha256": digests}
-            np.savez(temporary, **columns, **about, start_weights=model.start_weights)
+            np.savez(temporary, **columns, **about, start_weights=name)
     return kept.astype(np.float32)
 
 
@@ -118,44 +118,33 @@ def _kept_features(
         return None
 
 
-def start_model(weights: str = "lite0", *, size: Sequence[int] = IMAGE_SIZE) -> keras.Model:
+def start_graph(
+    weights: str = "lite0", *, size: tuple[int, int] = IMAGE_SIZE
+) -> tuple[onnx.ModelProto, str]:
     """Return the start backbone with its features pooled, as it was trained on ImageNet.
 
-    The weights of `lite0` come from a network with ReLU6 in place of swish. Fine-tuning takes the
-    difference in its stride; features that stay frozen need the activation they were trained with.
+    The weights of `lite0` come from a network with ReLU6 and without gates. Fine-tuning takes the
+    difference in its stride; features that stay frozen need the network they were trained in.
 
     Parameters
     ----------
     weights : str
         See `weights.backbone`.
-    size : sequence of int
+    size : tuple of int
         (height, width) in pixels.
 
     Returns
     -------
-    keras.Model
-        float32 (N, *size, 3), 0 to 255, to (N, 1280); for `model.extract_features`. The attribute
-        `start_weights` says what `weights` came to.
+    graph : onnx.ModelProto
+        Takes uint8 (N, *size, 3), 0 to 255, and gives float32 (N, 1280).
+    name : str
+        What `weights` came to.
     """
-    import keras
-
-    from hv_utils.network.model import FEATURE_LAYER
-    from hv_utils.network.weights import backbone, load_lite0
-
-    base, name = backbone(weights, size=tuple(size))
-    if name == "lite0":
-
-        def with_relu6(layer: keras.layers.Layer) -> keras.layers.Layer:
-            if isinstance(layer, keras.layers.Activation):
-                return keras.layers.Activation("relu6", name=layer.name)
-            return layer.__class__.from_config(layer.get_config())
-
-        base = keras.models.clone_model(base, clone_function=with_relu6)
-        load_lite0(base)
-    pooled = keras.layers.GlobalAveragePooling2D(name=FEATURE_LAYER)(base.output)
-    model = keras.Model(base.input, pooled)
-    model.start_weights = name
-    return model
+    if weights != "lite0":  # TensorFlow starts for what has to be read with Keras alone
+        base, weights = backbone(weights, size=size)
+    if weights == "lite0":
+        return write_graph(lite0_weights(), size=size, activation="relu6"), weights
+    return write_graph(layer_weights(base), size=size), weights
 
 
 def linear_probe(*, strength: float = STRENGTH) -> Pipeline:

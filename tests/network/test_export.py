@@ -1,7 +1,5 @@
 """The exported model gives Keras's probabilities and Keras's heat maps."""
 
-import sys
-
 import keras
 import numpy as np
 import onnx
@@ -14,16 +12,10 @@ from hv_utils.ground.files import fingerprint
 from hv_utils.ground.runs import Run
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path, facts_path
 from hv_utils.network import finishing
-from hv_utils.network.export import (
-    export_model,
-    fold_normalization,
-    head_arrays,
-    to_onnx,
-    write_companions,
-)
+from hv_utils.network.export import head_arrays, write_companions
 from hv_utils.network.finishing import finish_model
 from hv_utils.network.gradcam import grad_cam
-from hv_utils.network.kernels import name_kernels, round_kernels, store_half
+from hv_utils.network.kernels import round_kernels, store_half
 from hv_utils.network.model import build_model, load_model, save_model
 from hv_utils.network.preprocessing import load_images
 
@@ -146,29 +138,6 @@ def test_an_export_that_disagrees_is_refused(monkeypatch, tmp_path, run):
         finish_model(rough, rank=8, progress=lambda line: None)
 
 
-def test_kernels_are_named_after_their_layers(run):
-    model, _ = load_model(run.path("model.keras"))
-    missing = name_kernels(to_onnx(model), model)
-    assert {name.split("_", 1)[1] for name in missing} <= {"se_expand"}, "equal while untrained"
-    top = model.get_layer("top_conv")
-    top.set_weights([top.get_weights()[0][..., ::-1]])
-    assert set(name_kernels(to_onnx(load_model(run.path("model.keras"))[0]), model)) == {
-        *missing,
-        "top_conv",
-    }
-
-
-def test_folding_keeps_the_numbers():
-    inputs = keras.Input((4, 4, 3))
-    layer = keras.layers.Normalization(mean=[0.2, 0.5, 0.7], variance=[0.1, 0.04, 0.0])
-    model = keras.Model(inputs, layer(inputs))
-    folded = fold_normalization(model)
-    assert not any(isinstance(x, keras.layers.Normalization) for x in folded.layers)
-    x = np.random.default_rng(0).random((2, 4, 4, 3), np.float32)
-    x[..., 2] = 0.7  # without variance Keras divides by its epsilon
-    np.testing.assert_allclose(folded(x)[..., :2], model(x)[..., :2], atol=1e-5)
-
-
 def test_other_heads_are_refused():
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, name="top_activation")(inputs)
@@ -179,10 +148,3 @@ def test_other_heads_are_refused():
         head_arrays(model)
     with pytest.raises(HematoVisionError, match="only models of build_model"):
         head_arrays(keras.Model(inputs, x))
-
-
-def test_a_missing_package_is_named(monkeypatch, run, tmp_path):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(HematoVisionError, match="package tf2onnx"):
-        export_model(run.path("model.keras"), tmp_path / "model.onnx")
-    assert not list(tmp_path.iterdir())

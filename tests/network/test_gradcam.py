@@ -4,7 +4,7 @@ import pytest
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.heat_maps import enlarge, normalise, overlay
-from hv_utils.network.gradcam import grad_cam, shuffle_weights
+from hv_utils.network.gradcam import closed_form, grad_cam, shuffle_weights
 from hv_utils.network.model import build_model
 
 SIZE = (96, 64)
@@ -41,6 +41,16 @@ def test_the_class_can_be_chosen_and_is_the_verdict_by_default(model, images):
     finer = grad_cam(model, images[:1], layer="block5c_add")
     assert finer.shape == (1, 6, 4)
     assert grad_cam(model, images[:0]).shape[0] == 0
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_the_formula_gives_the_maps_of_the_tape(hidden, model, images):
+    model = build_model(3, size=SIZE, weights="lite0", hidden=16, seed=2) if hidden else model
+    expected = grad_cam(model, images, [0, 1, 2])
+    assert expected.max() > 0
+    maps = closed_form(model, images, [0, 1, 2], batch_size=2)
+    np.testing.assert_allclose(maps, expected, atol=1e-4 * expected.max())
+    assert closed_form(model, images[:0], []).shape[0] == 0
 
 
 def test_nothing_is_changed(model, images):

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
-from hv_utils.network import model
+from hv_utils.inference.onnx_model import INPUT, open_session
 from hv_utils.studies import probes
 
 REFERENCE = Path(__file__).parents[1] / "lite0-reference.json"
@@ -22,16 +21,16 @@ def counted(monkeypatch):
     """Replace the backbone by the mean colour of each file, and count what it computes."""
     asked = []
 
-    def extract(built, paths, *, progress=None):
-        asked.append((built.asked, list(paths)))
+    def outputs(graph, paths, *, progress=None):
+        asked.append((graph, list(paths)))
         means = [np.asarray(Image.open(path)).mean((0, 1)) for path in paths]
         return np.asarray(means, np.float32)
 
     def start(weights, *, size):
-        return SimpleNamespace(asked=(weights, tuple(size)), start_weights=f"came to {weights}")
+        return (weights, size), f"came to {weights}"
 
-    monkeypatch.setattr(probes, "start_model", start)
-    monkeypatch.setattr(model, "extract_features", extract)
+    monkeypatch.setattr(probes, "start_graph", start)
+    monkeypatch.setattr(probes, "graph_outputs", outputs)
     return asked
 
 
@@ -95,8 +94,10 @@ def test_a_file_that_holds_no_features_is_made_anew(tmp_path, table, counted):
 
 def test_the_start_backbone_computes_what_it_was_trained_to():
     y, x, c = np.meshgrid(np.arange(224), np.arange(224), np.arange(3), indexing="ij")
-    wave = np.round(127.5 + 127.5 * np.sin(x / (7 + c)) * np.cos(y / (11 - c))).astype(np.float32)
-    found = np.asarray(probes.start_model("lite0")(wave[None], training=False))[0]
+    wave = np.round(127.5 + 127.5 * np.sin(x / (7 + c)) * np.cos(y / (11 - c))).astype(np.uint8)
+    graph, name = probes.start_graph("lite0")
+    assert name == "lite0"
+    found = open_session(graph.SerializeToString()).run(None, {INPUT: wave[None]})[0][0]
     expected = json.loads(REFERENCE.read_text(encoding="utf-8"))["features"]
     np.testing.assert_allclose(found, expected, atol=3e-5)
 
