@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from hv_utils.chain.book_stage import files_below, stage, toc_files
+from hv_utils.chain.book_stage import stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import renewed_json, write_text
+from hv_utils.ground.files import files_below, renewed_json, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 __all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from hv_utils.chain.parameters import PATHS
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import renewed_json
+from hv_utils.ground.files import files_below, renewed_json
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
@@ -28,7 +28,6 @@ SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
 HOME = re.compile(  # of whoever executed a notebook; pictures in base64 hold no such path
     r"""(?<![\w+/])(?:/home/[^/\s"']+|/Users/[^/\s"']+|/root|[A-Z]:\\+Users\\+[^\\\s"']+)(?=[/\\])"""
 )
-IGNORED = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 
 def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> Path:
@@ -70,7 +69,8 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
         if f"book/solutions/{name}" not in documents:
             text = SOLUTION_LINK.sub("", text)
         files[f"notebooks/{name}.ipynb"] = text.encode()
-    for path in files_below(run.path("figures")):
+    figures = run.path("figures")
+    for path in files_below(figures) if figures.is_dir() else ():
         files[f"book/figures/{path.name}"] = path.read_bytes()
     for page in [name for name in files if name.startswith("book/") and name.endswith(".md")]:
         text = _with_figures(page, files[page].decode(), files=files, run=run, project=project)
@@ -79,13 +79,6 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
         files[f"book/api/{name}"] = text.encode()
     _sync(files, Path(out))
     return Path(out)
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Give the files below a folder in order, without hidden and compiled ones."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not IGNORED & set(path.parts) and not path.name.startswith("."):
-            yield path
 
 
 def _sync(files: Mapping[str, bytes], out: Path) -> None:
