@@ -9,7 +9,6 @@ over the copy by the map found, has to show the same. A copy without such a phot
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -37,6 +36,7 @@ from hv_utils.data.photo_index import (
 from hv_utils.data.source_map import AFFINE, BOX, KINDS, LEFT_THE_FRAME, MAP_COLUMNS, carry_boxes
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import fingerprint
+from hv_utils.ground.memory import keep_freed_memory
 from hv_utils.images.listing import images_below
 from hv_utils.images.reading import ImageError
 
@@ -78,7 +78,7 @@ def recover_sources(
     folder = find_folder(Path(root), "JPEGImages")
     annotations = folder.parent / "Annotations"
     workers = workers or os.cpu_count() or 1
-    _keep_freed_memory()
+    keep_freed_memory()
     with _one_core_a_thread():
         photos, unreadable = read_photos(folder, workers=workers, progress=progress)
         index = PhotoIndex(photos)
@@ -279,19 +279,3 @@ def _one_core_a_thread() -> Iterator[None]:
             yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library reuse large blocks instead of returning each to the system at once.
-
-    SIFT builds and frees pyramids of megabytes for every picture. By default glibc maps each block
-    anew, and the kernel clears it page by page: a third of the time of `local_features.extract`.
-    Elsewhere than on glibc nothing happens.
-    """
-    threshold_of_mapping, threshold_of_trimming = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    for parameter in (threshold_of_mapping, threshold_of_trimming):
-        mallopt(parameter, 1 << 29)

@@ -93,19 +93,12 @@ def build_model(
 
 
 def first_layer_of(block: str, model: keras.Model) -> int:
-    """Return the position of the first layer of a block.
-
-    Parameters
-    ----------
-    block : str
-        What the layers' names begin with, up to the first underscore: `stem`, `block2a` …
-        `block7a`, `top`, `hidden`, `logits`.
-    model : keras.Model
+    """Return the position of the first layer of a block, such as `stem`, `block6a` or `logits`.
 
     Raises
     ------
     HematoVisionError
-        Where the model has no such block.
+        Where the model has none.
     """
     prefixes = [layer.name.split("_")[0] for layer in model.layers]
     if block not in prefixes:

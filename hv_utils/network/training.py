@@ -78,9 +78,13 @@ def train_head(
         History, one row an epoch: `phase` ("head"), `epoch`, `loss`, `accuracy`, `learning_rate`,
         `val_loss`, `val_accuracy`, `val_macro_f1`, `seconds`, `best` (True for the epoch that was
         kept).
+
+    Raises
+    ------
+    LeakError
+        Where a source photo is learnt from and validated on.
     """
-    refuse_leak(train, val)
-    file = checkpoint_file(checkpoint, settings, model, pd.concat([train, val]), classes)
+    file = checkpoint_file(checkpoint, settings, model, _apart(train, val), classes)
     if state := load_state(file, model.variables):
         print("head: trained before the interruption", flush=True)
         return pd.DataFrame(state[0])
@@ -155,8 +159,7 @@ def fine_tune(
         History as from `train_head`, with `phase` "fine-tuning"; `best` is nowhere True where no
         epoch was better than the head alone.
     """
-    refuse_leak(train, val)
-    file = checkpoint_file(checkpoint, settings, model, pd.concat([train, val]), classes)
+    file = checkpoint_file(checkpoint, settings, model, _apart(train, val), classes)
     y_train, y_val = (label_index(table["label"], classes) for table in (train, val))
     size, batch_size, epochs = input_size(model), settings.batch_size, settings.epochs
     orders = image_orders(len(train), settings.images_per_epoch, epochs, settings.seed)
@@ -193,26 +196,15 @@ def fine_tune(
     return course.finish()
 
 
-def refuse_leak(train: pd.DataFrame, val: pd.DataFrame) -> None:
-    """Refuse a source photo that is learnt from and validated on; see `splits.check_no_leak`.
-
-    Raises
-    ------
-    LeakError
-        Naming the photo.
-    """
-    check_no_leak(pd.concat([train.assign(split="train"), val.assign(split="val")]))
+def _apart(train: pd.DataFrame, val: pd.DataFrame) -> pd.DataFrame:
+    """Return both tables as one, after refusing a source photo that is in both."""
+    both = pd.concat([train.assign(split="train"), val.assign(split="val")])
+    check_no_leak(both)
+    return both
 
 
 def unfreeze(model: keras.Model, from_block: str) -> None:
     """Make a model trainable from a block on, and not below it; see `fine_tune`.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Changed in place.
-    from_block : str
-        `stem` for everything, a block's name such as `block6a`, or `top`.
 
     Raises
     ------

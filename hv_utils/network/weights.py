@@ -281,28 +281,19 @@ def calibrate_batch_norm(
         The statistics are averaged over batches of this many images.
     """
     import keras
-    import tensorflow as tf
 
-    layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     dropouts = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
-    saved = [x.momentum for x in layers], [x.rate for x in dropouts]
-    for layer in layers:
-        layer.momentum = 0.0  # the running statistics become those of the batch
+    saved = [x.momentum for x in norms], [x.rate for x in dropouts]
     for dropout in dropouts:
         dropout.rate = 0.0
-    forward = tf.function(lambda batch: model(batch, training=True), reduce_retracing=True)
     order = np.random.default_rng(seed).permutation(len(images))
     parts = np.array_split(order, max(1, len(images) // batch_size))
-    statistics = [(layer.moving_mean, layer.moving_variance) for layer in layers]
-    sums = [[0.0, 0.0] for _ in layers]
-    for part in parts:
-        forward(tf.constant(images[part], tf.float32))
-        for total, variables in zip(sums, statistics, strict=True):
-            for index, variable in enumerate(variables):
-                total[index] = total[index] + variable.numpy() / len(parts)
-    for layer, momentum, total in zip(layers, saved[0], sums, strict=True):
-        layer.momentum = momentum
-        layer.moving_mean.assign(total[0])
-        layer.moving_variance.assign(total[1])
+    for number, part in enumerate(parts):
+        for norm in norms:
+            norm.momentum = number / (number + 1)  # the statistics become the mean of all so far
+        model(images[part].astype(np.float32), training=True)
+    for norm, momentum in zip(norms, saved[0], strict=True):
+        norm.momentum = momentum
     for dropout, rate in zip(dropouts, saved[1], strict=True):
         dropout.rate = rate

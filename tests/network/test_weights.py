@@ -1,4 +1,5 @@
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -103,13 +104,19 @@ def test_auto_falls_back_where_the_download_breaks(monkeypatch):
         weights.backbone("imagenet", size=(32, 32))
 
 
-def test_no_weights_are_random_but_fixed_by_the_seed():
-    first, again, other = (
-        weights.backbone("none", size=(32, 32), seed=seed)[0].get_layer("stem_conv").get_weights()
-        for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+def test_random_weights_depend_on_the_seed_and_on_nothing_global():
+    models, after = [], []
+    for around, seed in ((1, 1), (2, 1), (1, 2)):
+        keras.utils.set_random_seed(around)
+        models.append(build_model(2, size=(32, 32), weights="none", seed=seed))
+        after.append(random.random())
+    first, again, other = ([each.numpy() for each in model.variables] for model in models)
+    for variable, one, same in zip(models[0].variables, first, again, strict=True):
+        np.testing.assert_array_equal(one, same, variable.path)
+    differ = [not np.array_equal(*pair) for pair in zip(first, other, strict=True)]
+    drawn = [each.path.endswith(("kernel", "generator_state")) for each in models[0].variables]
+    assert differ == drawn, "biases and norms begin alike, all else is drawn"
+    assert after[0] != after[1], "what others draw stays theirs"
 
 
 def test_weights_from_an_earlier_model(tmp_path, base):
