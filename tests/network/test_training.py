@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from hv_utils.data.splits import LeakError
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.network import model as model_module
 from hv_utils.network import training
 from hv_utils.network.course import class_weights, cosine_schedule, image_orders
 from hv_utils.network.model import predict_probs
@@ -45,6 +46,20 @@ def tables(tmp_path_factory):
         return pd.DataFrame(rows)
 
     return table("train", {"blue": 12, "red": 4}), table("val", {"blue": 4, "red": 4})
+
+
+def keras_outputs(model, name, paths, *_):
+    """Compute the outputs of the small network below: the ONNX graph is EfficientNetB0's."""
+    layer = {"features": "avg_pool", "probabilities": model.layers[-1].name}[name]
+    part = keras.Model(model.input, model.get_layer(layer).output)
+    return np.asarray(part(load_images(paths, size=SIZE).astype(np.float32), training=False))
+
+
+@pytest.fixture(autouse=True)
+def small_network():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_module, "_outputs", keras_outputs)
+        yield
 
 
 def new_model():
@@ -172,6 +187,7 @@ folder, kill_after = sys.argv[1], int(sys.argv[2])
 keras.utils.set_random_seed(os.getpid())  # what others draw is no matter
 tables = [pd.read_pickle(os.path.join(folder, name)) for name in ("train", "val")]
 save = course.save_state
+this.model_module._outputs = this.keras_outputs
 
 
 def save_and_die(*state):
