@@ -425,7 +425,7 @@ def built(tmp_path_factory) -> tuple[Path, Path, Run]:
     """Build the real pages once, with made-up results; return project, first page and run."""
     project = tmp_path_factory.mktemp("book")
     for name in ("book", "notebooks", "hv_utils"):
-        skip = shutil.ignore_patterns("__pycache__", "weights", "figures")
+        skip = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, project / name, ignore=skip)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, project / name)
