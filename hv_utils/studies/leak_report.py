@@ -104,10 +104,23 @@ def glue_values(
         if prefix:
             values["real_cv_sd"] = MISSING if sd is None else f"{sd:.3f}"
             values["real_n_cells_cv"] = MISSING if cells is None else f"{cells:,}"
+            values |= _real_sizes(build)
         else:
             values |= {"cv_sd": float("nan") if sd is None else sd, "n_cells_cv": cells or 0}
     values["inflation_reading"] = _reading(values["inflation_low"])
     return values
+
+
+def _real_sizes(build: Mapping[str, Any] | None) -> dict[str, str]:
+    """Say how many images and cells the reference run's splits dealt out, and who stood next."""
+    if not build:
+        return dict.fromkeys(("real_n_train_images", "real_n_train_cells", "real_sibling"), MISSING)
+    dealt = build["schemes"]["random"]
+    return {
+        "real_n_train_images": f"{dealt['n_images']:,}",
+        "real_n_train_cells": f"{dealt['n_cells']:,}",
+        "real_sibling": f"{build['neighbours']['random']['sibling']:.0%}",
+    }
 
 
 def _reading(low: float) -> str:
