@@ -111,7 +111,7 @@ class TestChapter:
 
     def test_is_as_long_as_a_chapter(self, path):
         words = len(path.read_text().split())
-        assert 150 <= words <= 1000
+        assert 150 <= words <= 1200
 
 
 def test_the_numbers_that_pages_fetch_are_glued_by_the_notebooks():
