@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from hv_utils.fields.nuclei import disc, find_nuclei
 from hv_utils.fields.scale import measure_scale
 from hv_utils.fields.stain import Stain, otsu
 
-CYTOPLASM_UM = 3.8  # reach of a cell around its nucleus
+CYTOPLASM_UM, MARGIN_UM = 3.8, 5.0  # reach of a cell around its nucleus; looked at around it
 BRIDGE_UM = 1.2  # half the width of what is cut off where a red cell touches
 SMALL_UM2, SMALL_CUT_UM2 = 14.0, 6.0  # a nucleus below it is a platelet's or a speck; at the edge
 Corners = tuple[float, float, float, float]
@@ -121,9 +122,11 @@ def find_cells(image: np.ndarray, *, um_per_pixel: float | None = None) -> Findi
     scale, stain = measure_scale(image, um_per_pixel)
     um = scale.um_at_work
     stain = stain.in_wide_field(um)
-    pieces, nuclei = find_nuclei(stain, um)
-    edge = cv2.erode(np.pad(stain.inside, 1).astype(np.uint8), np.ones((3, 3)))[1:-1, 1:-1] == 0
-    cells = [_measured(stain, np.isin(pieces, members), edge, um) for members in nuclei]
+    nuclei = find_nuclei(stain, um)
+    cells = [
+        _measured(stain, nuclei, number, place, um)
+        for number, place in enumerate(find_objects(nuclei), 1)
+    ]
     cells.sort(key=lambda cell: -cell.nucleus_um2)
     cells = [cell for cell in cells if cell.kind == "white"] or cells
     size = image.shape[:2]
@@ -131,18 +134,21 @@ def find_cells(image: np.ndarray, *, um_per_pixel: float | None = None) -> Findi
     return Finding(cells, scale.um_per_pixel, scale.ruler, stain.ground, size)
 
 
-def _measured(stain: Stain, nucleus: np.ndarray, edge: np.ndarray, um: float) -> Cell:
-    """Measure one cell, given its nucleus, in work pixels of `um` µm."""
-    margin = int(np.ceil(5 / um))
-    x, y, wide, high = cv2.boundingRect(nucleus.astype(np.uint8))
-    x0, y0 = max(0, x - margin), max(0, y - margin)
-    part = np.s_[y0 : y + high + margin, x0 : x + wide + margin]
-    nucleus, nuclear = nucleus[part], stain.nuclear[part]
+def _measured(
+    stain: Stain, nuclei: np.ndarray, number: int, place: tuple[slice, slice], um: float
+) -> Cell:
+    """Measure the cell of the nucleus with this number, which lies at `place`; `um` a pixel."""
+    margin = int(np.ceil(MARGIN_UM / um))
+    y0, x0 = (max(0, side.start - margin) for side in place)
+    part = np.s_[y0 : place[0].stop + margin, x0 : place[1].stop + margin]
+    nucleus, nuclear = nuclei[part] == number, stain.nuclear[part]
     body = _cell_around(stain.foreground[part] & stain.inside[part], nucleus, um)
     nucleus = _without_cytoplasm(nuclear, nucleus, body)
     area = float(nucleus.sum()) * um**2
     level = float(np.median(nuclear[nucleus]))
-    cut = bool((nucleus & edge[part]).any())
+    nucleus_box = _corners(nucleus, x0, y0)
+    around = cv2.dilate(nucleus.astype(np.uint8), np.ones((3, 3))) > 0
+    cut = _at_edge(nucleus_box, nuclei.shape) or bool((around & ~stain.inside[part]).any())
     left, top, wide, high = cv2.boundingRect(nucleus.astype(np.uint8))
     box = _corners(body, x0, y0)
     return Cell(
@@ -150,13 +156,17 @@ def _measured(stain: Stain, nucleus: np.ndarray, edge: np.ndarray, um: float) ->
         y=(box[1] + box[3]) / 2,
         box=box,
         nucleus=nucleus[top : top + high, left : left + wide],
-        nucleus_box=_corners(nucleus, x0, y0),
+        nucleus_box=nucleus_box,
         nucleus_um2=area,
         diameter_um=float(2 * np.sqrt(body.sum() / np.pi) * um),
         contrast=(level - stain.red_level) / stain.contrast,
         cut=cut,
         kind="small" if area < (SMALL_CUT_UM2 if cut else SMALL_UM2) else "white",
     )
+
+
+def _at_edge(box: Corners, shape: tuple[int, ...]) -> bool:
+    return min(box[:2]) <= 0 or box[2] >= shape[1] or box[3] >= shape[0]
 
 
 def _corners(mask: np.ndarray, x0: int, y0: int) -> Corners:

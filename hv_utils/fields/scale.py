@@ -154,7 +154,7 @@ def _red_cells(stain: Stain) -> tuple[float, float]:
     points = _outlines(stain, apart=4.0 if own is None else max(4.0, 4.0 / own))
     if points is None:
         return 0.0, 0.0
-    radii = RADII[2 * RADII < max(stain.total.shape)]
+    radii = RADII[max(stain.total.shape) > 2 * RADII]
     bundled, highest = _votes(points, stain.total.shape, radii)
     power = bundled * radii**POWER
     if own is not None:

@@ -59,6 +59,13 @@ class Stain:
         """Bool (h, w): what is nearly as dark as the darkest nuclei."""
         return self.nuclear > self.red_level + max(0.15, 0.45 * self.contrast)
 
+    @property
+    def coherence(self) -> float:
+        """Correlation of `nuclear` with itself three pixels on: 0 in noise, 0.8 in a picture."""
+        part = np.where(self.inside, self.nuclear - self.nuclear[self.inside].mean(), 0)
+        along = (part[:, 3:] * part[:, :-3]).mean() + (part[3:] * part[:-3]).mean()
+        return float(along / 2 / max((part * part).mean(), 1e-12))
+
     def in_wide_field(self, um_per_pixel: float) -> Stain:
         """Measure the levels again where a nucleus is less than 0.7 % of the picture."""
         share = NUCLEUS_UM2 / um_per_pixel**2 / self.nuclear.size
@@ -112,10 +119,12 @@ def inside_border(image: np.ndarray) -> np.ndarray:
     dark = (image.max(axis=2) < BLACK).astype(np.uint8)
     if not (dark[[0, -1]].any() or dark[:, [0, -1]].any()):
         return np.ones(dark.shape, bool)
-    _, labels = cv2.connectedComponents(dark, connectivity=4)
-    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    border = np.isin(labels, edge[edge > 0])
-    return cv2.dilate(border.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
+    count, labels = cv2.connectedComponents(dark, connectivity=4)
+    at_edge = np.zeros(count, np.uint8)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        at_edge[side] = 1
+    at_edge[0] = 0  # what is not dark
+    return cv2.dilate(at_edge[labels], np.ones((5, 5), np.uint8)) == 0
 
 
 def ground_colour(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
