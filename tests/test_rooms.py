@@ -37,9 +37,10 @@ def test_a_room_imports_what_it_says(graph, room):
     assert rooms <= said(room)
 
 
-def test_a_dozen_entries_at_the_top():
+def test_few_entries_at_the_top():
     entries = {path.name for path in PACKAGE.iterdir()} - {"__init__.py", "__pycache__"}
-    assert len(entries) <= 12, sorted(entries)
+    # A dozen, and `fields`: finding cells is neither decoding (`images`) nor judging (`inference`).
+    assert len(entries) <= 13, sorted(entries)
 
 
 def test_the_picture_shows_every_room():
@@ -59,6 +60,7 @@ def lint(folder: Path) -> subprocess.CompletedProcess:
         ("images/voc.py", "def late():\n    from hv_utils.chain import book\n"),
         ("inference/predict.py", "def late():\n    import tensorflow\n"),
         ("scores/metrics.py", "from hv_utils.images import reading\n"),
+        ("fields/view.py", "from hv_utils.drawn import smear\n"),
     ],
 )
 def test_a_planted_wrong_import_is_found(tmp_path, module, planted):

@@ -1,0 +1,106 @@
+"""The standard view: one cell in the middle, at one scale, on neutral ground.
+
+Pictures of 30x30, 360x363 and 4000x3000 pixels, of any laboratory, end up alike: 160x160 pixels of
+0.125 µm, 20 µm across. The same picture always gives the same view.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hv_utils.fields.finder import Cell, Finding
+from hv_utils.fields.stain import LEAST_GROUND, inside_border
+
+VIEW_SIDE = 160  # pixels
+VIEW_UM = 0.125  # µm a pixel: finer than the copies of the public set, which have 0.147
+GROUND = 240  # grey level of the empty ground
+
+
+def main_cell(finding: Finding) -> Cell | None:
+    """Return the cell that a picture with one label is most likely of.
+
+    Parameters
+    ----------
+    finding : Finding
+
+    Returns
+    -------
+    Cell or None
+        A large one, whole and near the middle; None where there is none at all.
+    """
+    height, width = finding.size
+
+    def weight(cell: Cell) -> float:
+        away = np.hypot(cell.x - width / 2, cell.y - height / 2) / (min(height, width) / 2)
+        return min(cell.nucleus_um2, 80.0) * (0.5 if cell.cut else 1.0) * np.exp(-0.5 * away**2)
+
+    return max(finding.cells, key=weight, default=None)
+
+
+def neutral(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Scale the bands so that the empty ground becomes a light grey; the black border, too.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    ground : numpy.ndarray, shape (3,), float
+        Colour of the empty ground.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
+    """
+    levels = np.arange(256)[:, None]
+    table = np.clip(np.round(levels * (GROUND / np.maximum(ground, LEAST_GROUND))), 0, 255)
+    balanced = cv2.LUT(image, table.astype(np.uint8).reshape(256, 1, 3))
+    balanced[~inside_border(image)] = GROUND
+    return balanced
+
+
+def standard_view(
+    image: np.ndarray, finding: Finding, cell: Cell, *, side: int = VIEW_SIDE
+) -> np.ndarray:
+    """Cut one cell out of a picture, at the standard scale.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    finding : Finding
+        Of this picture, by `find_cells`.
+    cell : Cell
+        One of the finding's, such as `main_cell`'s.
+    side : int
+        Of the view, in pixels of 0.125 µm.
+
+    Returns
+    -------
+    numpy.ndarray, shape (side, side, 3), uint8
+        What lies outside the picture has the ground's grey, 240.
+    """
+    zoom = finding.um_per_pixel / VIEW_UM
+    half = side / 2 / zoom + 2
+    x0, y0 = (max(0, int(place - half)) for place in (cell.x, cell.y))
+    x1, y1 = (int(place + half + 1) for place in (cell.x, cell.y))
+    part = neutral(np.ascontiguousarray(image[y0:y1, x0:x1]), finding.ground)
+    shrink = min(1.0, 1.25 * zoom)
+    if shrink < 0.95:  # by area first, so that granules do not alias
+        size = tuple(max(1, round(length * shrink)) for length in part.shape[1::-1])
+    else:
+        size = part.shape[1::-1]
+    across, down = size[0] / part.shape[1], size[1] / part.shape[0]
+    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    middle = (side - 1) / 2  # pixels' centres are at whole numbers
+    x, y = (cell.x - x0) * across - 0.5, (cell.y - y0) * down - 0.5
+    wider, higher = zoom / across, zoom / down
+    matrix = np.array([[wider, 0, middle - wider * x], [0, higher, middle - higher * y]])
+    return cv2.warpAffine(
+        part,
+        matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(GROUND, GROUND, GROUND),
+    )
