@@ -23,6 +23,7 @@ def result(*, known=True):
         "inflation": leak_scores.inflation(pair) if known else None,
         "border": dict.fromkeys(["source", "test"] if known else ["test"], border),
         "cross_validation": leak_scores.repeated_summary(repeats()) if known else None,
+        "neighbours": {"random": {"sibling": 0.98}},
     }
 
 
@@ -53,6 +54,7 @@ def test_numbers_for_the_prose_are_the_same_keys_whatever_is_missing():
     assert values["real_inflation"] == f"{full['inflation']['value']:+.3f}"
     assert values["n_cells_cv"] == 25
     assert values["real_n_cells_cv"] == "25"
+    assert (values["real_n_train_images"], values["real_sibling"]) == ("150", "98%")
     missing = leak_report.glue_values(poor, None)
     assert set(missing) == set(values)
     assert np.isnan(missing["f1_source"])
