@@ -11,6 +11,7 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, dump_json, write_text
+from hv_utils.inference.onnx_model import INPUT, open_session
 from hv_utils.network.onnx_graph import graph_outputs, layer_weights, write_graph
 from hv_utils.network.preprocessing import IMAGE_SIZE
 
@@ -174,6 +175,41 @@ def _outputs(
     """Compute one output of the network on ONNX Runtime: Keras takes seconds to trace it."""
     graph = write_graph(layer_weights(model), size=input_size(model), outputs=[name])
     return graph_outputs(graph, paths, batch_size=batch_size, progress=progress)
+
+
+def part_below(
+    model: keras.Model, block: str
+) -> tuple[Callable[[np.ndarray], np.ndarray], keras.Model] | None:
+    """Part a network into what lies below a block, which only computes, and the rest of it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_model`.
+    block : str
+        Such as `block7a` or `top`.
+
+    Returns
+    -------
+    below : callable
+        Takes images (N, *size, 3), range 0 to 255, which it rounds, and gives what comes into the
+        block, float32, with the weights of now, on ONNX Runtime.
+    above : keras.Model
+        Takes that, and shares its layers with `model`.
+        None in place of both where nothing that can be parted lies below.
+    """
+    import keras
+
+    if not block.startswith(("block", "top")):
+        return None
+    first = model.layers[first_layer_of(block, model)]
+    graph = write_graph(layer_weights(model), size=input_size(model), outputs=[block])
+    session = open_session(graph.SerializeToString())
+
+    def below(images: np.ndarray) -> np.ndarray:
+        return session.run(None, {INPUT: np.rint(images).astype(np.uint8)})[0]
+
+    return below, keras.Model(first.input, model.output)
 
 
 def save_model(

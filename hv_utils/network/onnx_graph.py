@@ -77,7 +77,8 @@ def write_graph(
         Input (height, width) in pixels.
     outputs : sequence of str
         Of `feature_map`, float32 (N, height/32, width/32, 1280); `features`, its mean, (N, 1280);
-        `logits` and `probabilities`, (N, K).
+        `logits` and `probabilities`, (N, K); and of a block, as `block7a` or `top`, what comes into
+        it, (N, height, width, channels).
     activation : str
         `swish`, or `relu6` as in EfficientNet-Lite0.
 
@@ -90,10 +91,17 @@ def write_graph(
     from onnx import TensorProto, checker, helper
 
     graph = _Graph(weights, activation)
-    x = _backbone(graph)
+    starts = _backbone(graph)
+    x = starts.pop("head")
     graph.add("Transpose", x, name="feature_map", perm=[0, 2, 3, 1])
     graph.add("Flatten", graph.add("GlobalAveragePool", x), name="features")
-    shapes = {"feature_map": [-(-size[0] // 32), -(-size[1] // 32), 1280], "features": [1280]}
+    shapes: dict[str, Sequence] = {
+        "feature_map": [-(-size[0] // 32), -(-size[1] // 32), 1280],
+        "features": [1280],
+    }
+    for block in set(outputs) & set(starts):
+        graph.add("Transpose", starts[block], name=block, perm=[0, 2, 3, 1])
+        shapes[block] = [None, None, None]
     if graph.has("logits"):
         _head(graph)
         graph.add("Softmax", "logits", name="probabilities")
@@ -141,7 +149,8 @@ def graph_outputs(
     return np.concatenate([np.zeros((0, *given.shape[1:]), np.float32), *found])
 
 
-def _backbone(graph: _Graph) -> str:
+def _backbone(graph: _Graph) -> dict[str, str]:
+    """Add the backbone; return what comes into each block, into the top and into the head."""
     from onnx import TensorProto
 
     x = graph.add("Cast", INPUT, to=TensorProto.FLOAT)
@@ -149,11 +158,16 @@ def _backbone(graph: _Graph) -> str:
     for op, name in (("Mul", "input/scale"), ("Add", "input/offset")):
         x = graph.add(op, x, graph.tensor(name, graph.weights[name].reshape(3, 1, 1)))
     x = graph.active(graph.conv(x, "stem_conv", "stem_bn", stride=2))
+    starts = {}
     for stage, (layers, stride) in enumerate(STAGES, start=1):
-        x = _block(graph, x, f"block{stage}a_", stride)
-        for letter in "bcd"[: layers - 1]:
-            x = graph.add("Add", _block(graph, x, f"block{stage}{letter}_"), x)
-    return graph.active(graph.conv(x, "top_conv", "top_bn"))
+        for letter in "abcd"[:layers]:
+            name = f"block{stage}{letter}"
+            starts[name] = x
+            if letter == "a":
+                x = _block(graph, x, f"{name}_", stride)
+            else:
+                x = graph.add("Add", _block(graph, x, f"{name}_"), x)
+    return {**starts, "top": x, "head": graph.active(graph.conv(x, "top_conv", "top_bn"))}
 
 
 def _block(graph: _Graph, x: str, name: str, stride: int = 1) -> str:

@@ -5,7 +5,7 @@ Importing this module loads TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from hv_utils.network.model import (
     extract_features,
     first_layer_of,
     input_size,
+    part_below,
     predict_probs,
 )
 from hv_utils.network.preprocessing import (
@@ -135,11 +136,12 @@ def fine_tune(
 ) -> pd.DataFrame:
     """Phase 2: train the upper blocks of the backbone, or all of it, together with the head.
 
-    Batch normalisations train along from `from_block` on, with a momentum of 0.9: Keras's 0.99 lags
-    far behind in a run of a few hundred steps, and the validation score then looks broken. The
-    learning rate climbs to its peak in the first tenth of the steps and falls to zero along a
-    cosine. The epoch with the highest validation macro-F1 is kept (of equals, that with the lower
-    validation loss); where none is better than the head alone, the model stays as it was.
+    What lies below `from_block` computes as it does in prediction, its dropout at rest. Batch
+    normalisations train along from `from_block` on, with a momentum of 0.9: Keras's 0.99 lags far
+    behind in a run of a few hundred steps, and the validation score then looks broken. The learning
+    rate climbs to its peak in the first tenth of the steps and falls to zero along a cosine. The
+    epoch with the highest validation macro-F1 is kept (of equals, that with the lower validation
+    loss); where none is better than the head alone, the model stays as it was.
 
     Parameters
     ----------
@@ -165,14 +167,17 @@ def fine_tune(
     orders = image_orders(len(train), settings.images_per_epoch, epochs, settings.seed)
     steps = -(-orders.shape[1] // batch_size)
     unfreeze(model, settings.from_block)
-    compile_model(model, cosine_schedule(settings.learning_rate, steps * epochs))
+    # Norms that are measured anew change what lies below: then the whole network is run.
+    parts = None if settings.norm_images else part_below(model, settings.from_block)
+    below, learning = parts or (None, model)
+    compile_model(learning, cosine_schedule(settings.learning_rate, steps * epochs))
     course = Course(
         settings,
         lambda: judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val),
         rank=lambda row: (row["val_macro_f1"], -row["val_loss"]),
         file=file,
     )
-    done = course.begin(model)
+    done = course.begin(learning)
     callbacks = [course, LambdaCallback(on_epoch_end=lambda *_: print_row(course.rows[-1], epochs))]
     if settings.norm_images:
         plain = load_images(_some(train, settings.norm_images, settings.seed)["path"], size=size)
@@ -191,9 +196,17 @@ def fine_tune(
             augment=augment,
             first_step=done * steps,
         )
+        if below is not None:
+            data = data.map(partial(_through, below, learning.input_shape))
         course.run(data, y_train, steps=steps, callbacks=callbacks)
     model.trainable = True
     return course.finish()
+
+
+def _through(
+    below: Callable, shape: tuple, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.ensure_shape(tf.numpy_function(below, [images], tf.float32), shape), labels
 
 
 def _apart(train: pd.DataFrame, val: pd.DataFrame) -> pd.DataFrame:

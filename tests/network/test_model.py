@@ -11,6 +11,7 @@ from hv_utils.network.model import (
     extract_features,
     load_model,
     model_facts,
+    part_below,
     predict_probs,
     save_model,
     sidecar,
@@ -61,6 +62,18 @@ def test_features_do_not_depend_on_the_batch(model, paths):
     assert seen == [(2, 5), (4, 5), (5, 5)]
     np.testing.assert_allclose(features, extract_features(model, paths), atol=1e-4)
     assert features.std(0).max() > 0.01, "images differ in their features"
+
+
+@pytest.mark.parametrize("block", ["block2a", "block3b", "block7a", "top"])
+def test_a_network_in_two_parts_is_the_network(model, block):
+    images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype(np.float32)
+    below, above = part_below(model, block)
+    expected = np.asarray(model(images, training=False))
+    np.testing.assert_allclose(above(below(images), training=False), expected, atol=1e-5)
+    first = next(layer for layer in model.layers if layer.name.startswith(block))
+    assert first in above.layers, "the layers are shared"
+    assert model.get_layer("stem_conv") not in above.layers
+    assert part_below(model, "stem") is None
 
 
 def test_the_head_can_do_without_a_hidden_layer():

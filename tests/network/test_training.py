@@ -55,10 +55,20 @@ def keras_outputs(model, name, paths, *_):
     return np.asarray(part(load_images(paths, size=SIZE).astype(np.float32), training=False))
 
 
+def keras_parts(model, block):
+    """Part the small network as `model.part_below` parts the real one."""
+    if block == "stem":
+        return None
+    first = model.layers[model_module.first_layer_of(block, model)]
+    below = keras.Model(model.input, first.input)
+    return lambda images: np.asarray(below(images)), keras.Model(first.input, model.output)
+
+
 @pytest.fixture(autouse=True)
 def small_network():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "_outputs", keras_outputs)
+        patch.setattr(training, "part_below", keras_parts)
         yield
 
 
