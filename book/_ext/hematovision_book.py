@@ -133,10 +133,17 @@ def read_docstring(
         lines[number] = SINGLE_BACKTICKS.sub(r"``\1``", line)
 
 
+def allow_parallel(app: Sphinx) -> None:
+    """Say of two extensions of Jupyter Book that they act in the main process alone."""
+    for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
+        app.extensions[name].parallel_read_safe = True
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the formulas' writer and the glue dependencies."""
     crossref.format_plain_text = format_glued
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
+    app.connect("builder-inited", allow_parallel)
     app.connect("source-read", note_glued_notebooks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hv_utils.chain.book_stage import stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import files_below, renewed_json, write_text
+from hv_utils.ground.files import cores, files_below, renewed_json, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 __all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]
@@ -113,10 +113,19 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     return {"content": content.hexdigest(), "engine": engine.hexdigest()}
 
 
+# Sphinx reads and writes pages side by side, but Jupyter Book's command has no option for it.
+ON_ALL_CORES = f"""
+from functools import partial
+import jupyter_book.sphinx as engine
+engine.build_sphinx = partial(engine.build_sphinx, jobs={cores()})
+from jupyter_book.cli.main import main
+main()
+"""
+
+
 def _run_jupyter_book(folder: Path, work: Path, *, log: Path, project: Path) -> None:
     """Run Jupyter Book, quiet unless it fails."""
-    program = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "build", str(folder), "--path-output", str(work)]
+    command = [sys.executable, "-c", ON_ALL_CORES, "build", str(folder), "--path-output", str(work)]
     command += ["-W", "-n", "--keep-going"]
     paths = [str(project), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}
