@@ -131,6 +131,46 @@ def smoke(tmp_path_factory) -> Run:
     return Run(folder)
 
 
+@pytest.fixture(scope="session")
+def solutions(smoke, tmp_path_factory) -> dict[str, list[str]]:
+    """Run the blocks of all solutions, in one process; return the tracebacks of each page.
+
+    Each block runs by itself, given `run`; the block that opens a run is left out.
+    """
+    blocks = {
+        path.stem: [
+            block
+            for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.S | re.M)
+            if "Run.open(" not in block
+        ]
+        for path in SOLUTIONS
+    }
+    assert all(len(found) >= 2 for found in blocks.values())
+    folder = tmp_path_factory.mktemp("solutions")
+    (folder / "blocks.json").write_text(json.dumps(blocks))
+    command = [sys.executable, "-c", RUN_BLOCKS, smoke.folder, folder]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "agg"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads((folder / "failed.json").read_text())
+
+
+RUN_BLOCKS = """
+import json, pathlib, sys, traceback
+from hv_utils.ground.runs import Run
+folder = pathlib.Path(sys.argv[2])
+failed = {}
+for page, blocks in json.loads((folder / "blocks.json").read_text()).items():
+    failed[page] = []
+    for block in blocks:
+        try:
+            exec(block, {"run": Run.open(sys.argv[1])})
+        except Exception:
+            failed[page].append(block + traceback.format_exc())
+(folder / "failed.json").write_text(json.dumps(failed))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("smoke")
 class TestSmokeRun:
@@ -190,18 +230,8 @@ class TestSmokeRun:
         assert result.stdout.count("up to date") == len(steps.STEPS)
 
     @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem)
-    def test_solution_runs(self, smoke, solution):
-        """Each block runs by itself, given `run`; the block that opens a run is replaced."""
-        blocks = re.findall(r"^```python\n(.*?)^```", solution.read_text(), re.S | re.M)
-        blocks = [block for block in blocks if "Run.open(" not in block]
-        assert len(blocks) >= 2
-        code = "import matplotlib; matplotlib.use('Agg')\nfrom hv_utils.ground.runs import Run\n"
-        for block in blocks:
-            code += f"run = Run.open({str(smoke.folder)!r})\nexec({block!r}, {{'run': run}})\n"
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [sys.executable, "-c", code]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-        assert result.returncode == 0, result.stderr[-3000:]
+    def test_solution_runs(self, solutions, solution):
+        assert solutions[solution.stem] == []
 
     def test_one_notebook_by_hand(self, smoke, tmp_path):
         """A plain papermill call does what the chain does."""
@@ -241,7 +271,7 @@ def test_a_folder_of_ones_own_goes_through_the_chain(tmp_path):
             photo = draw_photo(label, rng=np.random.default_rng(number)).image
             Image.fromarray(photo).resize((160, 120)).save(folder / f"{number}.png")
     (folder / "broken.png").write_text("no image")
-    command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", "smoke"]
+    command = [sys.executable, ROOT / "tests" / "one_process.py", "run", "--profile", "smoke"]
     command += ["--run", tmp_path / "run", "-p", "source", "folder", "-p", "folder", "mine"]
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=path)
