@@ -11,6 +11,7 @@ from hv_utils.data.protocol import Place, Settings
 from hv_utils.data.source_map import carry_boxes
 from hv_utils.drawn.demo import make_demo
 
+TAKES = ()
 read = kaggle.read
 
 

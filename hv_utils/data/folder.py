@@ -12,6 +12,7 @@ from hv_utils.data.layout import read_folders
 from hv_utils.data.protocol import Contents, Place, Settings
 from hv_utils.ground.errors import HematoVisionError
 
+TAKES = ("folder", "groups")
 UNGROUPED = (
     "which images come from one patient or show one cell is not known: likenesses may lie on both "
     "sides of the split, and the scores be too good; say which with -p groups"

@@ -21,6 +21,7 @@ from hv_utils.images.voc import WHITE_CELL, annotation_path, read_boxes
 
 DATASET = "paultimothymooney/blood-cells"
 DATASET_PAGE = f"https://www.kaggle.com/datasets/{DATASET}"
+TAKES = ("archive", "source_map")
 SPLIT_FOLDERS = ("TRAIN", "TEST", "TEST_SIMPLE")
 NUMBER = r"^(\d+)(?:[.,]0*)?$"  # a spreadsheet may make 1 into 1.0
 

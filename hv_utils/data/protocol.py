@@ -94,6 +94,9 @@ class Contents:
 class Source(Protocol):
     """The module of a source."""
 
+    TAKES: tuple[str, ...]
+    """Those of the settings that are paths and mean something to this source alone."""
+
     def find(self, settings: Settings) -> Place:
         """Make the files available: unpack, download or draw them."""
 

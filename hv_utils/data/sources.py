@@ -101,6 +101,7 @@ def load(
             "check the profile, or the value behind -p source"
         )
     module, settings = SOURCES[source], Settings(run=run, **settings)
+    _refuse_unread(source, settings)
     place = module.find(settings)
     contents = module.read(place)
     images, left_out = inspect_images(contents.files)
@@ -110,6 +111,18 @@ def load(
     notes = [*contents.notes, *notes, *_doubts(images)]
     facts = {"source": source, **place.facts, "images_sha256": _content_fingerprint(images, place)}
     return DataSet(images, contents.photos, left_out.reset_index(drop=True), facts, notes)
+
+
+def _refuse_unread(source: str, settings: Settings) -> None:
+    """Refuse a path that another source would read: it would be left aside without a word."""
+    for other, module in SOURCES.items():
+        for name in module.TAKES:
+            if getattr(settings, name) and name not in SOURCES[source].TAKES:
+                raise HematoVisionError(
+                    f"expected the source {other} with {name} {getattr(settings, name)}, but the "
+                    f"source is {source}, which does not read it: add -p source {other}, or leave "
+                    f"{name} out"
+                )
 
 
 def _split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -> pd.DataFrame:

@@ -271,3 +271,18 @@ def test_real_archive(real_archive, tmp_path):
     assert len(data.left_out) == 0
     assert len(data.photos) == 411
     assert (data.photos["doubt"] == "").sum() == 348
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "other"),
+    [
+        ("demo", {"archive": "x.zip"}, "kaggle"),
+        ("demo", {"folder": "mine"}, "folder"),
+        ("folder", {"folder": "mine", "source_map": "map.csv"}, "kaggle"),
+        ("kaggle", {"groups": "patients.csv"}, "folder"),
+    ],
+)
+def test_a_path_that_the_source_does_not_read_is_refused(tmp_path, source, given, other):
+    name = list(given)[-1]
+    with pytest.raises(HematoVisionError, match=f"{name} .*add -p source {other}, or leave"):
+        sources.load(source, run=Run.open(tmp_path / "run"), **given)
