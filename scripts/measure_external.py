@@ -56,7 +56,9 @@ def background(image: np.ndarray) -> np.ndarray:
     return np.median(image[grey >= np.median(grey)], axis=0)
 
 
-def at_scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def at_scale(
+    image: np.ndarray, size: tuple[int, int], ground_colour: np.ndarray | None = None
+) -> np.ndarray:
     """Bring the cell to the size that it has in training, on a ground of the background."""
     zoom = CELL_IN_TRAINING / CELL_HERE
     rows, columns = (
@@ -65,7 +67,7 @@ def at_scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     )
     small = resize(image, (min(rows, size[0]), min(columns, size[1])))
     ground = np.empty((*size, 3), np.uint8)
-    ground[:] = np.round(background(image))
+    ground[:] = np.round(background(image) if ground_colour is None else ground_colour)
     top, left = ((new - old) // 2 for new, old in zip(size, small.shape[:2], strict=True))
     ground[top : top + small.shape[0], left : left + small.shape[1]] = small
     return ground

@@ -161,9 +161,9 @@ def bootstrap_interval(
     Returns
     -------
     dict of str to dict
-        For each score (`f1_<class>` for the classes) `low`, `high`, `level`, `method`,
-        `n_resamples`, `n_clusters`. Percentile interval; resamples that lack a class leave it out
-        of their means.
+        For each score (`f1_<class>` for the classes, `f1_spread` from the worst of them to the
+        best) `low`, `high`, `level`, `method`, `n_resamples`, `n_clusters`. Percentile interval;
+        resamples that lack a class leave it out.
 
     Raises
     ------
@@ -181,6 +181,7 @@ def bootstrap_interval(
         seed=seed,
     )
     scores |= {f"f1_{label}": scores["f1"][:, j] for j, label in enumerate(classes)}
+    scores["f1_spread"] = np.nanmax(scores["f1"], 1) - np.nanmin(scores["f1"], 1)
     about = {
         "level": level,
         "method": f"{'' if unit == 'images' else 'cluster '}bootstrap over {unit}",

@@ -40,6 +40,30 @@ def between(value: float, *, confirmed: float, refuted: float) -> str:
     return REFUTED if value > refuted else UNDECIDED
 
 
+def within(interval: Mapping[str, Any], *, tolerance: float) -> str:
+    """Judge by its interval whether a value that is good when small keeps to a tolerance.
+
+    Parameters
+    ----------
+    interval : mapping
+        `low` and `high`, None where there is no interval.
+    tolerance : float
+        All of the interval at or below it confirms, all above it refutes.
+    """
+    low, high = interval["low"], interval["high"]
+    if low is None or not low < high:
+        return UNDECIDED
+    if high <= tolerance:
+        return CONFIRMED
+    return REFUTED if low > tolerance else UNDECIDED
+
+
+def weakest(*verdicts: str) -> str:
+    """Return the verdict on a claim that asks for several things at once."""
+    ranked = (REFUTED, NOT_JUDGED, UNDECIDED, CONFIRMED)
+    return min(verdicts, key=ranked.index)
+
+
 def claim_verdict(interval: Mapping[str, Any], *, claim: float) -> str:
     """Judge a claimed score by the interval of the measured one: see `CLAIM_RULE`.
 

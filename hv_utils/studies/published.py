@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.data.overlaps import group_photos
-from hv_utils.ground.runs import REFERENCE_RESULTS
+from hv_utils.ground.runs import REFERENCE_RESULTS, reference_results
 from hv_utils.scores.bootstrap import in_words
+from hv_utils.scores.intervals import bootstrap_interval
 from hv_utils.scores.metrics import score
 from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
@@ -41,6 +42,19 @@ def recorded_predictions(
     """
     path = folder / name / ("predictions-val.csv" if split == "val" else "predictions.csv")
     return pd.read_csv(path, dtype={"cell": "string"}) if path.is_file() else pd.DataFrame()
+
+
+def recorded_artefacts(name: str) -> dict[str, Any]:
+    """Return the numbers of a recorded run, as `claims.judge_all` takes them.
+
+    The intervals are computed anew from the recorded verdicts: a record may be older than one of
+    the scores. Empty where the record is not there.
+    """
+    found = reference_results(name) or {}
+    verdicts = recorded_predictions(name)
+    if found and len(verdicts):
+        found["metrics"]["intervals"] = bootstrap_interval(verdicts)
+    return found
 
 
 def twins_as_one(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -95,6 +109,23 @@ def recorded_scores(
     }
     right = round(each["accuracy"] * each["n_cells"])
     return {"n_cells": each["n_cells"], "cells_right": right, **scores}
+
+
+def attention_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return where the heat lies on outlined cells: a row for the nucleus and one for the cell."""
+    columns = {
+        "heat inside": "energy_{}",
+        "area": "area_{}",
+        "heat of a random map": "random_energy_{}",
+        "peak inside": "peak_{}",
+        "heat of the best map": "ceiling_{}",
+    }
+    return pd.DataFrame(
+        {
+            region: {name: found.get(key.format(region)) for name, key in columns.items()}
+            for region in ("nucleus", "cell")
+        }
+    ).T
 
 
 def external_table(found: Mapping[str, Any]) -> pd.DataFrame:
