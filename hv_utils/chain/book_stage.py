@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from hv_utils.chain.parameters import PATHS
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import files_below, renewed_json
+from hv_utils.ground.files import dump_json, files_below, renewed_json
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 FIGURE = re.compile(r"\bfigures/([\w.-]+\.(?:png|svg))")
@@ -28,6 +29,8 @@ SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
 HOME = re.compile(  # of whoever executed a notebook; pictures in base64 hold no such path
     r"""(?<![\w+/])(?:/home/[^/\s"']+|/Users/[^/\s"']+|/root|[A-Z]:\\+Users\\+[^\\\s"']+)(?=[/\\])"""
 )
+RUN_FILE = "book/run.json"
+ARTEFACTS = ("images.csv", "photos.csv", "predictions.csv", "predictions-val.csv", "metrics.json")
 
 
 def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> Path:
@@ -75,10 +78,18 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
     for page in [name for name in files if name.startswith("book/") and name.endswith(".md")]:
         text = _with_figures(page, files[page].decode(), files=files, run=run, project=project)
         files[page] = text.encode()
+    files[RUN_FILE] = _about(run)
     for name, text in api_pages(project / "hv_utils").items():
         files[f"book/api/{name}"] = text.encode()
     _sync(files, Path(out))
     return Path(out)
+
+
+def _about(run: Run) -> bytes:
+    """Say where the run is, and what its artefacts are: pages with pieces are made from both."""
+    there = [name for name in ARTEFACTS if run.path(name).is_file()]
+    artefacts = {n: hashlib.sha256(run.path(n).read_bytes()).hexdigest() for n in there}
+    return dump_json({"folder": str(run.folder), "artefacts": artefacts}).encode()
 
 
 def _sync(files: Mapping[str, bytes], out: Path) -> None:
