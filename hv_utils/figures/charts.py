@@ -50,7 +50,7 @@ def class_counts(table: pd.DataFrame, *, by: str = "split", unit: str = "images"
         bars = ax.bar(at, counts[part], width * 0.94, hatch=hatch, edgecolor="white", linewidth=0)
         for bar, name in zip(bars, counts.index, strict=True):
             bar.set_facecolor(colours[name])
-        ax.bar_label(bars, labels=[f"{n:,}" for n in counts[part]], padding=2, fontsize=8)
+        ax.bar_label(bars, labels=[f"{n:,}" for n in counts[part]], padding=2, fontsize=9)
     ax.set_xticks(range(len(counts)), counts.index)
     ax.set_ylabel(unit)
     ax.margins(y=0.12)
@@ -152,7 +152,9 @@ def bars(
         ends.append(max(high, values[name], 0))
     span = max([*ends, reference or 0]) or 1
     for at, (name, end) in enumerate(zip(names, ends, strict=True)):
-        ax.text(end + 0.015 * span, at, f"{values[name]:,.{digits}f}", va="center", fontsize=9)
+        word = f"{values[name]:,.{digits}f}"
+        plain = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the dashed line
+        ax.text(end + 0.015 * span, at, word, va="center", fontsize=9, bbox=plain, zorder=3)
     if reference is not None:
         ax.axvline(reference, color="black", ls="--", lw=1.2, label=reference_label)
         if reference_label:
@@ -193,7 +195,8 @@ def training_curves(history: pd.DataFrame, *, metrics: Sequence[str] | None = No
             ax.plot(epochs, history[name], "o--", ms=4, color=NEUTRAL, label="training")
         if f"val_{name}" in history:
             ax.plot(epochs, history[f"val_{name}"], "s-", ms=4, color=RIGHT, label="validation")
-        ax.set(xlabel="epoch", title=name.replace("_", " "))
+        ax.set(xlabel="epoch")
+        ax.set_title(name.replace("_", " ").replace("f1", "F1"), pad=20)
         ax.xaxis.get_major_locator().set_params(integer=True)
         _mark_phases(ax, history)
     axes.flat[0].legend(frameon=False)
@@ -215,8 +218,5 @@ def _mark_phases(ax: Any, history: pd.DataFrame) -> None:
             ax.axvline(start + 0.5, color="black", ls=":", lw=1)
         name = phases[start].replace("_", " ")
         at = (start + 1 + end) / 2
-        ax.annotate(
-            name, (at, 0.985), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
-        )
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.1 * (high - low))
+        place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        ax.annotate(name, (at, 1.01), fontsize=9, **place)

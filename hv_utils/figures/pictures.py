@@ -238,7 +238,10 @@ def gradcam_panel(
         row[0].set_title(titles[i], fontsize=9, loc="left")
         for ax in row:
             ax.axis("off")
-    for ax, name in zip(axes[0][1:], ("heat map", "overlay"), strict=True):
+    outlined = "overlay" if masks is None else "overlay, cell outlined"
+    for ax, name in zip(axes[0][1:], ("heat map", outlined), strict=True):
         ax.set_title(name, fontsize=9)
-    fig.colorbar(shown, ax=axes, shrink=0.6, aspect=30, label="evidence, share of the maximum")
+    bar = fig.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.4, aspect=30, pad=0.01)
+    bar.set_label("evidence, share of the maximum", fontsize=9)
+    bar.ax.tick_params(labelsize=9)
     return fig

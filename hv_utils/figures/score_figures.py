@@ -84,7 +84,7 @@ def class_scores(
         ax.plot(values, at, marker, color=colour, ms=7, label=label, clip_on=False, zorder=3)
         for x, y in zip(values, at, strict=True):
             ax.annotate(
-                f"{x:.2f}", (x, y), (8, 0), textcoords="offset points", fontsize=8, va="center"
+                f"{x:.2f}", (x, y), (8, 0), textcoords="offset points", fontsize=9, va="center"
             )
     for y in np.arange(len(rows) - 1) + 0.5:
         ax.axhline(y, color="0.88", lw=0.8)
@@ -116,7 +116,7 @@ def roc_curves(index: np.ndarray, pred_probs: np.ndarray, classes: Sequence[str]
     """
     from sklearn import metrics as sk
 
-    fig, ax = new_figure(size=(WIDTH, 4.1))
+    fig, ax = new_figure(size=(WIDTH * 0.8, WIDTH * 0.8))
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls=(0, (1, 2)), label="guessing (area 0.50)")
     for j, (name, style) in enumerate(_styles(classes)):
         true = index == j
@@ -125,7 +125,7 @@ def roc_curves(index: np.ndarray, pred_probs: np.ndarray, classes: Sequence[str]
             label = f"{name} (area {sk.auc(fall_out, recall):.3f})"
             ax.plot(fall_out, recall, label=label, **style)
     ax.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
-    return _curve_frame(fig, ax)
+    return _curve_frame(fig, ax, "lower right")
 
 
 def precision_recall_curves(
@@ -145,7 +145,7 @@ def precision_recall_curves(
     """
     from sklearn import metrics as sk
 
-    fig, ax = new_figure(size=(WIDTH, 4.1))
+    fig, ax = new_figure(size=(WIDTH * 0.8, WIDTH * 0.8))
     for j, (name, style) in enumerate(_styles(classes)):
         true = index == j
         if true.any():
@@ -154,7 +154,7 @@ def precision_recall_curves(
             label = f"{name} (average {average:.3f})"
             ax.step(recall, precision, where="post", label=label, **style)
     ax.set(xlabel="recall", ylabel="precision")
-    return _curve_frame(fig, ax)
+    return _curve_frame(fig, ax, "lower left")
 
 
 def _styles(classes: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -166,9 +166,9 @@ def _styles(classes: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _curve_frame(fig: Figure, ax: Any) -> Figure:
+def _curve_frame(fig: Figure, ax: Any, corner: str) -> Figure:
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), aspect="equal")
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
+    ax.legend(loc=corner, fontsize=9)
     return fig
 
 
@@ -184,17 +184,19 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     -------
     Figure
         On the diagonal a probability means what it says; below it the model is too sure. The
-        number of images in each bin stands below.
+        area of a mark is in proportion to the images of its bin, whose number stands below.
     """
     fig, (ax, low) = new_figure(
         2, 1, size=(WIDTH * 0.8, 4.6), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
     )
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls=":", label="calibrated")
-    styles = ((NEUTRAL, "--", "o"), (RIGHT, "-", "s"))
+    styles = ((WRONG, "o"), (RIGHT, "s"))
     for i, (name, table) in enumerate(tables.items()):
-        colour, line, marker = styles[i % 2]
+        colour, marker = styles[i % 2]
         full = table[table["n"] > 0]
-        ax.plot(full["confidence"], full["accuracy"], line, color=colour, marker=marker, label=name)
+        area = 14 + 240 * full["n"] / table["n"].sum()
+        mark = {"s": area, "marker": marker, "edgecolor": colour, "linewidth": 1.6, "zorder": 3}
+        ax.scatter(full["confidence"], full["accuracy"], facecolor="none", label=name, **mark)
         width = (table["high"] - table["low"]) / len(tables) * 0.9
         left = table["low"] + i * width + 0.05 * (table["high"] - table["low"])
         low.bar(left, table["n"], width, align="edge", color=colour, label=name)
@@ -240,7 +242,8 @@ def score_intervals(
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel("score (0…1)")
+    begins = ax.get_xlim()[0]
+    ax.set_xlabel(f"score (the axis begins at {begins:.2f})" if begins > 0 else "score (0…1)")
     ax.legend(ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     return fig
 
@@ -258,21 +261,25 @@ def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
     Returns
     -------
     Figure
-        The area of a mark is in proportion to the images of the cell.
+        The area of a mark grows with the images of the cell; cells of the same share stand side
+        by side.
     """
     classes = sorted(cells["label"].unique())
     colours, shapes = palette(classes), markers(classes)
     fig, ax = new_figure(size=(WIDTH, 1.0 + 0.85 * len(classes)))
     cells = cells.sort_values("share_right", kind="stable").reset_index(drop=True)
-    # Neighbours in x take turns over the lanes of their class, so that marks and names stay apart.
+    # Neighbours in x take turns over the lanes of their class, and whoever finds all lanes taken
+    # steps aside, so that as many marks are seen as there are cells.
     turn = cells.groupby("label").cumcount()
-    lanes = cells["label"].map(cells["label"].value_counts().clip(upper=6))
-    at = cells["label"].map(classes.index) + ((turn % lanes + 0.5) / lanes - 0.5) * 0.8
-    area = 20 + 240 * cells["n_images"] / cells["n_images"].max()
+    lanes = cells["label"].map(cells["label"].value_counts().clip(upper=8))
+    at = cells["label"].map(classes.index) + ((turn % lanes + 0.5) / lanes - 0.5) * 0.84
+    same = cells.groupby(["label", cells["share_right"].round(2)]).cumcount()
+    x = cells["share_right"] - 0.022 * (same // lanes)
+    area = 12 + 80 * cells["n_images"] / cells["n_images"].max()
     for name in classes:
         mine = cells["label"] == name
         ax.scatter(
-            cells.loc[mine, "share_right"],
+            x[mine],
             at[mine],
             area[mine],
             color=colours[name],
@@ -285,10 +292,10 @@ def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
         word = f"{cells.at[i, 'cell']} ({cells.at[i, 'n_images']})"
         ax.annotate(
             word,
-            (cells.at[i, "share_right"], at[i]),
+            (x[i], at[i]),
             (np.sqrt(area[i]) / 2 + 3, 0),  # the marker's radius and a gap, in points
             textcoords="offset points",
-            fontsize=8,
+            fontsize=9,
             va="center",
         )
     ax.axvline(0.5, color="0.75", lw=0.8, ls=":")
@@ -320,7 +327,7 @@ def influence(left_out: pd.DataFrame, *, n: int = 8, score: str = "macro_f1") ->
     colours = palette(sorted(left_out["label"].unique()))
     fig, ax = new_figure(size=(WIDTH, 0.9 + 0.36 * len(top)))
     marks = ax.barh(range(len(top)), top["change"], color=[colours[x] for x in top["label"]])
-    ax.bar_label(marks, labels=[f"{x:+.3f}" for x in top["change"]], padding=3, fontsize=8)
+    ax.bar_label(marks, labels=[f"{x:+.3f}" for x in top["change"]], padding=3, fontsize=9)
     names = [f"{r.label} {r.cell} ({r.n_images} images)" for r in top.itertuples()]
     ax.set_yticks(range(len(top)), names)
     ax.invert_yaxis()

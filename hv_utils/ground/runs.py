@@ -144,10 +144,10 @@ class Run:
         return write_text(self.path(name), dump_json(value))
 
     def write_figure(self, name: str, figure: Figure) -> Path:
-        """Write a Matplotlib figure to `figures/<name>` (PNG, 110 dots per inch)."""
+        """Write a Matplotlib figure to `figures/<name>` (PNG, 200 dots per inch)."""
         path = self.path("figures") / name
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=110, bbox_inches="tight")
+            figure.savefig(temporary, dpi=200, bbox_inches="tight")
         return path
 
     @property

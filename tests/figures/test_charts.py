@@ -124,7 +124,8 @@ def test_before_after_and_gradcam_take_the_packages_arrays():
     mask = np.zeros((24, 32), bool)
     mask[5:9, 5:9] = True
     fig = pictures.gradcam_panel([image()], [heat], [image()], ["one"], masks=[mask])
-    assert {"one", "heat map", "overlay"} <= set(words(fig))
+    assert {"one", "heat map", "overlay, cell outlined"} <= set(words(fig))
+    assert "overlay" in words(pictures.gradcam_panel([image()], [heat], [image()], ["one"]))
 
 
 def test_histograms_with_and_without_groups():

@@ -49,12 +49,15 @@ def test_curves_leave_out_a_class_without_images(result):
     assert not any(text.startswith("monocyte") for text in words(fig))
 
 
-def test_reliability_draws_only_full_bins(result):
+def test_reliability_draws_full_bins_by_their_images_and_joins_none(result):
     table = reliability_table(result["index"], result["probs"])
     fig = score_figures.reliability({"before": table, "after": table})
     assert {"before", "after", "calibrated"} <= set(words(fig))
-    line = next(line for line in fig.axes[0].lines if line.get_label() == "before")
-    assert len(line.get_xdata()) == (table["n"] > 0).sum()
+    assert [line.get_label() for line in fig.axes[0].lines] == ["calibrated"]
+    marks = fig.axes[0].collections[0]
+    full = table["n"][table["n"] > 0]
+    assert len(marks.get_offsets()) == len(full)
+    assert list(np.argsort(marks.get_sizes())) == list(np.argsort(full))
 
 
 def test_intervals_are_drawn_from_low_to_high(result):
@@ -81,9 +84,12 @@ def test_cell_strip_names_the_worst_cells(result):
     assert sum(len(c.get_offsets()) for c in fig.axes[0].collections) == len(cells)
 
 
-def test_cell_strip_of_a_faultless_run_names_none(result):
-    cells = per_cell(result["table"]).assign(share_right=1.0)
-    assert not [text for text in words(score_figures.cell_strip(cells)) if text.endswith("(10)")]
+def test_cell_strip_of_a_faultless_run_names_none_and_hides_no_cell(result):
+    cells = pd.concat([per_cell(result["table"])] * 5, ignore_index=True).assign(share_right=1.0)
+    fig = score_figures.cell_strip(cells)
+    assert not [text for text in words(fig) if text.endswith("(10)")]
+    places = np.vstack([np.asarray(marks.get_offsets()) for marks in fig.axes[0].collections])
+    assert len(np.unique(places.round(6), axis=0)) == len(cells)
 
 
 def test_influence_writes_signed_changes(result):
