@@ -57,9 +57,7 @@ class Browser:
     def call(self, method: str, **params):
         """Send a command and return its result; events that come meanwhile are kept."""
         self._number += 1
-        self._connection.send(
-            json.dumps({"id": self._number, "method": method, "params": params})
-        )
+        self._connection.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while True:
             message = json.loads(self._connection.recv())
             if message.get("id") == self._number:

@@ -1,5 +1,6 @@
 """What the tests share: the repository's paths, the real data where it is, small notebooks."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,31 @@ def real_archive() -> Path:
     if not REAL_ARCHIVE.exists():
         pytest.skip("the real data set is not beside the repository (../shared/data)")
     return REAL_ARCHIVE
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Build the book's pages once, with made-up results; return project, first page and run."""
+    from fake_run import make_run
+    from hv_utils.chain import book
+
+    project = tmp_path_factory.mktemp("book")
+    for name in ("book", "notebooks", "hv_utils"):
+        skip = shutil.ignore_patterns("__pycache__", "weights", "figures")
+        shutil.copytree(ROOT / name, project / name, ignore=skip)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, project / name)
+    run = make_run(project / "runs" / "fake", project)
+    return project, book.build(run, project=project), run
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Give a page in headless Chromium, or skip where there is none."""
+    from browser import Browser
+
+    with Browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
 
 
 @pytest.fixture

@@ -6,11 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import nbformat
+import numpy as np
+import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from fake_predictions import CLASSES, predictions
 from hv_utils.chain.book_stage import FIGURE, notebook_names
 from hv_utils.ground.runs import Run
+from hv_utils.images.voc import Box, annotation_path, write_boxes
 
 GLUE = re.compile(r"\{glue:text\}`\.\./notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
 PIXEL = base64.b64encode(
@@ -19,6 +24,8 @@ PIXEL = base64.b64encode(
         "gg=="
     )
 ).decode()
+
+TABLE = pd.DataFrame({"precision": [0.9, 0.8, 0.7]}, index=["eosinophil", "lymphocyte", "mean"])
 
 
 def glue_references(book: Path) -> set[tuple[str, str, str]]:
@@ -47,7 +54,7 @@ def glued_patterns(notebook: Path) -> list[re.Pattern]:
 
 
 def executed(source: Path, keys: set[str], out: Path) -> None:
-    """Write a notebook as if it had been run: numbers glued, a picture where there is alt text."""
+    """Write a notebook as if it had been run: tables, numbers, pictures where there is alt text."""
     if source.exists():
         notebook = nbformat.read(source, as_version=4)
     else:
@@ -58,6 +65,8 @@ def executed(source: Path, keys: set[str], out: Path) -> None:
         cell.outputs = []
         if "image" in cell.metadata.get("mystnb", {}):
             cell.outputs = [new_output("display_data", {"image/png": PIXEL})]
+    for html in (TABLE.to_html(), TABLE.style.format("{:.3f}").to_html()):
+        code[0].outputs.append(new_output("display_data", {"text/html": html, "text/plain": "-"}))
     for key in sorted(keys):
         data = {"application/papermill.record/text/plain": "1"}
         about = {"name": key, "mime_prefix": "application/papermill.record/"}
@@ -79,7 +88,35 @@ def make_run(folder: Path, project: Path) -> Run:
     for page in (project / "book").rglob("*.md"):
         for figure in FIGURE.findall(page.read_text(encoding="utf-8")):
             run.path("figures").joinpath(figure).write_bytes(base64.b64decode(PIXEL))
+    write_artefacts(run)
     return run
+
+
+def write_artefacts(run: Run) -> None:
+    """Write the tables of a run on drawn cells, and the photos of its test cells."""
+    test, copies = predictions(n_cells=16, copies=6), 5
+    run.write_table("predictions.csv", test)
+    run.write_table("predictions-val.csv", predictions(n_cells=8, copies=6, seed=1))
+    run.write_json("metrics.json", {"classes": CLASSES, "calibration": {"temperature": 1.2}})
+    train = pd.DataFrame({"cell": np.repeat([f"{100 + n:05d}" for n in range(20)], copies)})
+    images = pd.concat([train.assign(split="train"), test[["cell"]].assign(split="test")])
+    run.write_table("images.csv", images.assign(source="demo"))
+    photos = test.drop_duplicates("cell")[["cell", "label"]].rename(columns={"cell": "photo"})
+    photos["path"] = [str(_photo(run, number)) for number in photos["photo"]]
+    run.write_table("photos.csv", photos)
+
+
+def _photo(run: Run, number: str) -> Path:
+    """Draw a grey photo with one purple disc and its box."""
+    path = run.path(f"photos/JPEGImages/{number}.jpg")
+    annotation_path(path).parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((480, 640, 3), 210, np.uint8)
+    cv2.circle(image, (320, 240), 60, (140, 60, 110), -1)
+    cv2.imwrite(str(path), image)
+    box = Box("WBC", 260, 180, 380, 300)
+    write_boxes(annotation_path(path), [box], photo=path.name, size=image.shape[:2])
+    return path
 
 
 def read_json(path: Path):

@@ -195,7 +195,13 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         colour, marker = styles[i % 2]
         full = table[table["n"] > 0]
         area = 14 + 240 * full["n"] / table["n"].sum()
-        mark = {"s": area, "marker": marker, "edgecolor": colour, "linewidth": 1.6, "zorder": 3}
+        mark = {
+            "s": area,
+            "marker": marker,
+            "edgecolor": colour,
+            "linewidth": 1.6,
+            "clip_on": False,
+        }
         ax.scatter(full["confidence"], full["accuracy"], facecolor="none", label=name, **mark)
         width = (table["high"] - table["low"]) / len(tables) * 0.9
         left = table["low"] + i * width + 0.05 * (table["high"] - table["low"])
@@ -266,16 +272,16 @@ def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
     """
     classes = sorted(cells["label"].unique())
     colours, shapes = palette(classes), markers(classes)
-    fig, ax = new_figure(size=(WIDTH, 1.0 + 0.85 * len(classes)))
+    fig, ax = new_figure(size=(WIDTH, 1.0 + len(classes)))
     cells = cells.sort_values("share_right", kind="stable").reset_index(drop=True)
     # Neighbours in x take turns over the lanes of their class, and whoever finds all lanes taken
     # steps aside, so that as many marks are seen as there are cells.
     turn = cells.groupby("label").cumcount()
-    lanes = cells["label"].map(cells["label"].value_counts().clip(upper=8))
+    lanes = cells["label"].map(cells["label"].value_counts().clip(upper=7))
     at = cells["label"].map(classes.index) + ((turn % lanes + 0.5) / lanes - 0.5) * 0.84
     same = cells.groupby(["label", cells["share_right"].round(2)]).cumcount()
-    x = cells["share_right"] - 0.022 * (same // lanes)
-    area = 12 + 80 * cells["n_images"] / cells["n_images"].max()
+    x = cells["share_right"] - 0.02 * (same // lanes)
+    area = 18 + 80 * cells["n_images"] / cells["n_images"].max()
     for name in classes:
         mine = cells["label"] == name
         ax.scatter(
@@ -301,7 +307,7 @@ def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
     ax.axvline(0.5, color="0.75", lw=0.8, ls=":")
     ax.set_yticks(range(len(classes)), classes)
     ax.set_ylim(len(classes) - 0.5, -0.5)
-    ax.set(xlabel="share of the cell's images judged right", xlim=(-0.04, 1.16))
+    ax.set(xlabel="share of its images judged right (equals side by side)", xlim=(-0.04, 1.16))
     ax.set_xticks(np.linspace(0, 1, 6))
     return fig
 
@@ -332,7 +338,7 @@ def influence(left_out: pd.DataFrame, *, n: int = 8, score: str = "macro_f1") ->
     ax.set_yticks(range(len(top)), names)
     ax.invert_yaxis()
     ax.axvline(0, color="black", lw=0.8)
-    ax.margins(x=0.16)
+    ax.margins(x=0.25)
     ax.set_xlabel(
         f"change of {score.replace('_', ' ').replace('f1', 'F1')} when the cell is left out"
     )

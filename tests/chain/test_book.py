@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -110,7 +108,8 @@ class TestChapter:
                 assert not typed, f"{typed} in: {paragraph[:200]}"
 
     def test_is_as_long_as_a_chapter(self, path):
-        words = len(path.read_text().split())
+        prose = re.sub(r"(?ms)^```{interactive}.*?^```", "", path.read_text())  # tried, not read
+        words = len(prose.split())
         assert 150 <= words <= 1200
 
 
@@ -229,6 +228,7 @@ class TestStage:
             "book/api/hv_utils.images.md",
             "book/api/modules.md",
             "book/figures/cells.png",
+            "book/run.json",
             "notebooks/01_data.ipynb",
         }
         notebook = json.loads((out / "notebooks/01_data.ipynb").read_text())
@@ -420,19 +420,6 @@ class TestCheckLinks:
 # ------------------------------------------------------------------ the build
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> tuple[Path, Path, Run]:
-    """Build the real pages once, with made-up results; return project, first page and run."""
-    project = tmp_path_factory.mktemp("book")
-    for name in ("book", "notebooks", "hv_utils"):
-        skip = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, project / name, ignore=skip)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, project / name)
-    run = make_run(project / "runs" / "fake", project)
-    return project, book.build(run, project=project), run
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("book")
 class TestBuild:
@@ -505,74 +492,16 @@ def test_new_results_reach_the_prose_and_a_fault_leaves_the_book_in_place(projec
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.xdist_group("book")
-def test_no_page_asks_another_host_for_anything(built, tmp_path):
+def test_no_page_asks_another_host_for_anything(built, browser):
     """Open every page in Chromium from disk, and look at each request that it makes."""
-    websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), "")
-    if not program:
-        pytest.skip("Chromium is not installed")
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    flags += "--disable-background-networking --disable-component-update --disable-sync "
-    flags += f"--remote-debugging-port=0 --remote-allow-origins=* --user-data-dir={tmp_path}"
-    browser = subprocess.Popen(
-        [program, *flags.split(), "about:blank"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        asked = {}
-        connection = _connect(websocket, tmp_path / "DevToolsActivePort")
-        html = built[1].parent
-        pages = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.parts]
-        _requests(connection, pages[0].as_uri())  # from blank to a file: some events get lost
-        for page in pages:
-            asked[page] = _requests(connection, page.as_uri())
-        connection.close()
-    finally:
-        browser.terminate()
-        browser.wait(20)
+    html = built[1].parent
+    pages = [page for page in sorted(html.rglob("*.html")) if "_static" not in page.parts]
+    browser.open(pages[0].as_uri())  # from blank to a file: some events get lost
+    asked = {str(page.relative_to(html)): browser.open(page.as_uri()) for page in pages}
     assert len(pages) > 40
-    foreign = {
-        str(page.relative_to(html)): [url for url in urls if not url.startswith(LOCAL)]
-        for page, urls in asked.items()
-    }
+    foreign = {p: [url for url in urls if not url.startswith(LOCAL)] for p, urls in asked.items()}
     assert not {page: urls for page, urls in foreign.items() if urls}
-    own = {str(page.relative_to(html)): len(urls) for page, urls in asked.items()}
-    assert min(own.values()) > 3, "each page loads its own style and scripts"
-
-
-def _connect(websocket, port_file: Path):
-    import urllib.request
-
-    for _ in range(200):
-        if port_file.exists() and port_file.read_text().strip():
-            break
-        time.sleep(0.1)
-    port = port_file.read_text().split()[0]
-    listing = f"http://127.0.0.1:{port}/json"
-    targets = json.loads(urllib.request.urlopen(listing, timeout=20).read())
-    (target,) = [target for target in targets if target["type"] == "page"]
-    connection = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=30)
-    for number, method in enumerate(("Network.enable", "Page.enable"), start=1):
-        connection.send(json.dumps({"id": number, "method": method}))
-    events = {"id": 3, "method": "Page.setLifecycleEventsEnabled", "params": {"enabled": True}}
-    connection.send(json.dumps(events))
-    return connection
-
-
-def _requests(connection, url: str) -> list[str]:
-    """Return the address of every request between opening a page and its load event."""
-    connection.send(json.dumps({"id": 9, "method": "Page.navigate", "params": {"url": url}}))
-    urls, loader = [], None
-    while True:
-        event = json.loads(connection.recv())
-        about = event.get("params", {})
-        if event.get("id") == 9:
-            loader = event["result"]["loaderId"]
-        elif event.get("method") == "Network.requestWillBeSent":
-            urls.append(about["request"]["url"])
-        elif about.get("name") == "load" and loader and about["loaderId"] == loader:
-            return urls
+    assert min(map(len, asked.values())) > 3, "each page loads its own style and scripts"
 
 
 def test_the_stand_in_for_a_run_is_marked_as_executed(tmp_path):
