@@ -98,15 +98,14 @@ def _answer(cell: dict[str, Any]) -> str:
 
 def threshold(run: Run) -> Piece:
     """Answer only above a confidence: share answered against share right."""
+    from hv_utils.ground.predictions import from_predictions
     from hv_utils.scores.calibration import apply_temperature
-    from hv_utils.scores.metrics import from_predictions, label_index
     from hv_utils.scores.thresholds import choose_threshold
 
     found = json.loads(_need(run, "metrics.json").read_text(encoding="utf-8"))
     parts = {}
     for part, name in (("validation", "predictions-val.csv"), ("test", "predictions.csv")):
-        labels, probs, classes, _ = from_predictions(_table(run, name), found["classes"])
-        index = label_index(labels, classes)
+        index, probs, _, _ = from_predictions(_table(run, name), found["classes"])
         probs = apply_temperature(probs, found["calibration"]["temperature"])
         confidence, right = probs.max(1), probs.argmax(1) == index
         if part == "validation":
@@ -168,15 +167,15 @@ def prevalence(run: Run) -> Piece:
 
 def bag(run: Run) -> Piece:
     """Draw cells with replacement: the scores scatter, the more the fewer the cells."""
+    from hv_utils.ground.predictions import from_predictions
     from hv_utils.scores.intervals import scores_from_confusion
-    from hv_utils.scores.metrics import from_predictions, label_index
 
-    labels, probs, classes, cells = from_predictions(_table(run, "predictions.csv"))
+    index, probs, classes, cells = from_predictions(_table(run, "predictions.csv"))
     known = cells.notna().to_numpy()
     if not known.any():
         raise NotShownError("Nobody knows which cell an image of this run shows.")
     k = len(classes)
-    pairs = label_index(labels, classes) * k + probs.argmax(1)
+    pairs = index * k + probs.argmax(1)
     codes, names = pd.factorize(cells[known])
     counts = np.bincount(codes * k * k + pairs[known], minlength=len(names) * k * k)
     counts = counts.reshape(len(names), k * k)
