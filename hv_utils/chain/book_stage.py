@@ -66,9 +66,9 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
     files = {name: (project / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
     for path in files_below(project / "book"):
         files[path.relative_to(project).as_posix()] = path.read_bytes()
-    documents = toc_files(project / "_toc.yml")
+    documents, numbers = toc_files(project / "_toc.yml"), notebook_numbers(project / "_toc.yml")
     for name in notebook_names(project / "_toc.yml"):
-        text = clean_notebook(run, name, project=project)
+        text = clean_notebook(run, name, number=numbers.get(name, ""), project=project)
         if f"book/solutions/{name}" not in documents:
             text = SOLUTION_LINK.sub("", text)
         files[f"notebooks/{name}.ipynb"] = text.encode()
@@ -128,7 +128,21 @@ def notebook_names(toc: Path) -> list[str]:
     return [name.removeprefix("notebooks/") for name in names]
 
 
-def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
+def notebook_numbers(toc: Path) -> dict[str, str]:
+    """Return the numbers of the notebooks below numbered chapters, such as 7.2 for `07_leak`."""
+    import yaml
+
+    parts = yaml.safe_load(toc.read_text(encoding="utf-8")).get("parts", [])
+    return {
+        section["file"].removeprefix("notebooks/"): f"{chapter}.{number}"
+        for part in parts
+        if part.get("numbered")
+        for chapter, about in enumerate(part["chapters"], start=1)
+        for number, section in enumerate(about.get("sections", []), start=1)
+    }
+
+
+def clean_notebook(run: Run, name: str, *, number: str = "", project: Path = PROJECT_ROOT) -> str:
     """Return an executed notebook as the book shows it: without traces of the machine.
 
     Parameters
@@ -137,6 +151,8 @@ def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
         The run that executed it.
     name : str
         Stem of the notebook.
+    number : str
+        Stands before its title, where given.
     project : Path
         Paths below this folder become relative ones.
 
@@ -166,6 +182,9 @@ def clean_notebook(run: Run, name: str, *, project: Path = PROJECT_ROOT) -> str:
             f"{'an error' if failed else 'cells that were not run'}: "
             "mend the cause and run `hv run` again, which resumes there"
         )
+    if number:
+        title = "".join(notebook["cells"][0]["source"])
+        notebook["cells"][0]["source"] = re.sub(r"\A# ", f"# {number} ", title)
     made = notebook["metadata"].get("papermill", {})
     for part in (notebook, *notebook["cells"]):
         part["metadata"].pop("papermill", None)  # time stamps and absolute paths

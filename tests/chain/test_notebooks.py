@@ -22,6 +22,11 @@ from hv_utils.images.labels import CLASSES
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOLUTIONS = sorted((ROOT / "book" / "solutions").glob("[0-9]*.md"))
+COLUMNS = 79  # what a cell of the book holds at 1280 pixels without scrolling
+CHECKED = "all checks passed"
+NO_LESSON = re.compile(  # imports, drawing, sentences, and what is kept
+    r"(?m)^(?:import|from) |\b(?:write_figure|write_json|glue|Markdown)\("
+)
 PARAMETER = re.compile(r"(\w+): (int|float|str|bool|list) = (.+?)  # (\S.+)")
 
 
@@ -81,19 +86,32 @@ class TestContract:
             assert f"## {exercise}" in solutions
         assert f"../book/solutions/{path.stem}.md" in text
 
-    def test_figures_have_alt_text(self, path):
+    def test_figures_have_alt_text_and_a_caption(self, path):
         for cell in read(path).cells:
             draws = cell.cell_type == "code" and re.search(
                 r"\b(charts|pictures|score_figures)\.\w+\(|plt\.subplots", cell.source
             )
             if draws:
-                alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-                assert len(alt) > 20, cell.source[:200]
+                about = cell.metadata.get("mystnb", {})
+                assert len(about.get("image", {}).get("alt", "")) > 20, cell.source[:200]
+                assert len(about.get("figure", {}).get("caption", "")) > 20, cell.source[:200]
 
     def test_cells_are_short(self, path):
         for cell in read(path).cells:
             if cell.cell_type == "code":
-                assert len(cell.source.splitlines()) <= 36, cell.source[:200]
+                open_to_all = "hide-input" not in cell.metadata.get("tags", [])
+                limit = 36 if open_to_all and CHECKED not in cell.source else 64
+                assert len(cell.source.splitlines()) <= limit, cell.source[:200]
+
+    def test_lines_fit_a_cell_of_the_book(self, path):
+        code = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+        assert not [line for source in code for line in source.splitlines() if len(line) > COLUMNS]
+
+    def test_code_without_a_lesson_is_folded(self, path):
+        for cell in read(path).cells:
+            if cell.cell_type == "code" and CHECKED not in cell.source:
+                folded = "hide-input" in cell.metadata.get("tags", [])
+                assert folded == bool(NO_LESSON.search(cell.source)), cell.source[:200]
 
 
 @pytest.mark.parametrize("name", parameters.profile_names())
