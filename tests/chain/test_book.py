@@ -199,8 +199,9 @@ def project(tmp_path) -> Path:
     """Make a small project: two chapters, one notebook, one module."""
     files = {
         "_config.yml": "title: Small\n",
-        "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-a\n  sections:\n"
-        "  - file: notebooks/01_data\n",
+        "_toc.yml": "format: jb-book\nroot: book/index\nparts:\n- caption: One\n  numbered: 1\n"
+        "  chapters:\n  - file: book/01-a\n"
+        "    sections:\n    - file: notebooks/01_data\n",
         "book/index.md": "# Small\n\n![a picture](figures/cells.png)\n",
         "book/01-a.md": "# A\n\n{glue:text}`../notebooks/01_data.ipynb::n_photos:d`\n",
         "book/__pycache__/x.pyc": "",
@@ -234,6 +235,7 @@ class TestStage:
         notebook = json.loads((out / "notebooks/01_data.ipynb").read_text())
         assert "papermill" not in notebook["metadata"]
         assert "n_photos" in json.dumps(notebook)
+        assert notebook["cells"][0]["source"].startswith("# 1.1 "), "numbered like its chapter"
 
     def test_touches_only_what_has_changed(self, project, tmp_path):
         run = make_run(project / "runs" / "one", project)

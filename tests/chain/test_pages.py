@@ -19,6 +19,7 @@ PIECES = {
     "prevalence": "11-challenges",
 }
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+TOLD = "(found) => found.violations.map((v) => `${v.id}: ${v.nodes.map(n => n.target).join(' ')}`)"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 
@@ -260,7 +261,7 @@ def test_search_from_disk_shows_excerpts_and_chapters_first(browser, html):
 def test_nothing_is_cut_off_at_400_pixels(browser, html, page):
     browser.look(width=400)
     browser.open((html / f"{page}.html").as_uri())
-    assert browser.js("document.documentElement.scrollWidth") == 400
+    assert browser.js("document.documentElement.scrollWidth") <= 400
     cut = "[...document.querySelectorAll('div.math')].filter((m) => m.scrollWidth > m.clientWidth)"
     assert browser.js(f"{cut}.length") == 0
     assert browser.js("document.querySelectorAll('div.math').length") > 0
@@ -280,19 +281,25 @@ def test_print_cuts_no_code_and_shows_the_tables_of_pieces(browser, html):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation_on_any_page(browser, html, pages, theme):
-    """Run axe-core over every page."""
+def test_axe_finds_no_violation_on_any_page(browser, html, pages):
+    """Run axe-core over every page: all rules in the light theme, contrast in the dark one, too.
+
+    One chapter and one notebook are read as a whole; of the other pages what they share with these,
+    the side bar and the colours of code, is left out.
+    """
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm install --prefix build/axe axe-core")
     axe = AXE.read_text("utf-8")
-    run = "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations.map("
-    run += "(fault) => `${fault.id}: ${fault.nodes.map((node) => node.target).join(' ')}`))"
-    browser.look(theme=theme)
+    whole = {"book/07-evaluation-strategy.html", "notebooks/04_evaluation.html"}
+    browser.look()
     faults = {}
     for name in pages:
         browser.open((html / name).as_uri())
-        assert browser.js("document.documentElement.dataset.theme") == theme
         browser.js(f"{axe};0")
-        faults[name] = browser.js(run)
+        where = "document" if name in whole else "{exclude: [['.bd-sidebar-primary'], ['pre']]}"
+        light = browser.js(f"axe.run({where}, {{resultTypes: ['violations']}}).then({TOLD})")
+        browser.js("document.documentElement.dataset.theme = 'dark'")
+        contrast = "{runOnly: ['color-contrast'], resultTypes: ['violations']}"
+        dark = browser.js(f"axe.run({where}, {contrast}).then({TOLD})")
+        faults[name] = light + [f"dark: {fault}" for fault in dark]
     assert not {name: found for name, found in faults.items() if found}

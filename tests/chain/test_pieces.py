@@ -146,25 +146,21 @@ def test_images_of_unknown_cells_are_told_of(pieces, run, piece):
 def test_a_page_says_what_its_run_cannot_show_and_loads_no_script_then(pieces, run, tmp_path):
     from sphinx.application import Sphinx
 
-    source = tmp_path / "source"
+    source, out, warnings = tmp_path / "source", tmp_path / "out", io.StringIO()
     (source / "book").mkdir(parents=True)
     (source / "conf.py").write_text("extensions = ['myst_parser', 'hematovision_interactive']")
-    (source / "index.md").write_text("# A\n\n```{interactive} quiz\nName *it*.\n```\n")
     (source / "book" / "run.json").write_text(json.dumps({"folder": str(run.folder)}))
-    warnings = io.StringIO()
-
-    def page() -> str:
-        places = (source, source, tmp_path / "out", tmp_path / "trees", "html")
-        Sphinx(*places, status=None, warning=warnings, freshenv=True).build()
-        return (tmp_path / "out" / "index.html").read_text("utf-8")
-
-    assert "<p>Name <em>it</em>.</p>" in page()
-    assert "hematovision.js" in page()
+    for page, piece in {"index": "leak", "silent": "quiz", "wrong": "game"}.items():
+        text = f":orphan:\n# A\n\n```{{interactive}} {piece}\nName *it*.\n```\n"
+        (source / f"{page}.md").write_text(text.replace(":orphan:", "---\norphan: true\n---"))
     run.path("photos.csv").unlink()
-    assert "<p>The run behind this book has no photos.csv, which this piece needs.</p>" in page()
-    assert "hematovision.js" not in page()
+    places = (source, source, out, tmp_path / "trees", "html")
+    Sphinx(*places, status=None, warning=warnings).build()
+    shown, silent = ((out / f"{page}.html").read_text("utf-8") for page in ("index", "silent"))
+    assert "<p>Name <em>it</em>.</p>" in shown
+    assert "hematovision.js" in shown
+    assert "<p>The run behind this book has no photos.csv, which this piece needs.</p>" in silent
+    assert "hematovision.js" not in silent
     told = [line for line in warnings.getvalue().splitlines() if "already registered" not in line]
-    assert not told
-    (source / "index.md").write_text("# A\n\n```{interactive} game\n```\n")
-    page()
-    assert "expected a piece among quiz, threshold" in warnings.getvalue()
+    assert "expected a piece among quiz, threshold" in "".join(told)
+    assert all("wrong.md" in line for line in told if "WARNING" in line or "ERROR" in line)
