@@ -61,6 +61,8 @@ def image_grid(
         if i >= len(images):
             continue
         ax.imshow(images[i], cmap=cmap, interpolation="antialiased")
+        if np.ndim(images[i]) == 2:  # a map may be as white as the page
+            ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, ec="0.6"))
         if titles is not None:
             colour = title_colours[i] if title_colours is not None else "black"
             ax.set_title(titles[i], fontsize=9, color=colour, pad=3)
@@ -139,7 +141,10 @@ def before_after(
     for i, (original, versions) in enumerate(zip(originals, changed, strict=True)):
         images += [as_uint8(image) for image in (original, *versions)]
         first = f"{titles[i]}, before" if titles else "before"
-        names += [first] + [f"after ({j + 1})" for j in range(len(versions))]
+        several = len(versions) > 1
+        names += [first] + [
+            f"after ({j + 1})" if several else "after" for j in range(len(versions))
+        ]
     columns = 1 + len(changed[0]) if len(changed) else 1
     return image_grid(images, names, columns=columns)
 
