@@ -20,8 +20,9 @@ PIECES = {
 }
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 TOLD = "(found) => found.violations.map((v) => `${v.id}: ${v.nodes.map(n => n.target).join(' ')}`)"
-DARK = """document.documentElement.dataset.theme = 'dark';
-    document.head.insertAdjacentHTML('beforeend', '<style>* { transition: none !important }</style>')"""
+STILL = "<style>* { transition: none !important }</style>"
+DARK = f"document.head.insertAdjacentHTML('beforeend', '{STILL}');"
+DARK += "document.documentElement.dataset.theme = 'dark'"
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 
