@@ -114,6 +114,13 @@ class TestContract:
                 assert folded == bool(NO_LESSON.search(cell.source)), cell.source[:200]
 
 
+def test_the_code_of_solutions_fits_as_well():
+    blocks = [re.findall(r"(?ms)^```python\n(.*?)^```", path.read_text()) for path in SOLUTIONS]
+    lines = [line for found in blocks for block in found for line in block.splitlines()]
+    assert len(lines) > 100
+    assert not [line for line in lines if len(line) > COLUMNS]
+
+
 @pytest.mark.parametrize("name", parameters.profile_names())
 def test_profiles_set_declared_parameters_of_the_right_type(name):
     values = parameters.read_profile(name)
