@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
