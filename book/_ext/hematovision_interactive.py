@@ -17,9 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
-from hv_utils.chain.book_stage import RUN_FILE
-from hv_utils.ground.runs import Run
-
+RUN_FILE = "book/run.json"  # written by hv_utils.chain.book_stage
 SCRIPT = "hematovision.js"
 
 
@@ -35,6 +33,8 @@ class Interactive(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Compute the piece from the run that the book is built from."""
+        from hv_utils.ground.runs import Run
+
         name = self.arguments[0]
         if name not in PIECES:
             raise self.error(f"expected a piece among {', '.join(PIECES)}, got {name}")

@@ -12,12 +12,13 @@ import json
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hv_utils.ground.runs import Run
+if TYPE_CHECKING:
+    from hv_utils.ground.runs import Run
 
 CELLS_PER_CLASS = 3
 PICTURE_SIDE = 220  # pixels
