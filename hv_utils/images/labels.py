@@ -112,7 +112,7 @@ MORPHOLOGY = {
             count=(1.0, 3.0),
             raised_by="mononucleosis, chronic lymphocytic leukaemia",
             lowered_by="HIV, immunosuppression, lupus",
-            references=("who2003", "cellavision", "acutemed5", *_MEASURED),
+            references=("who2003", "bain2017", "acutemed5", *_MEASURED),
         ),
         Morphology(
             name="monocyte",
@@ -126,7 +126,7 @@ MORPHOLOGY = {
             count=(0.2, 1.0),
             raised_by="infection, chronic myelomonocytic leukaemia, metastasis",
             lowered_by="",
-            references=("cellavision", "lichtman2017", "acutemed5", *_MEASURED),
+            references=("bain2017", "lichtman2017", "acutemed5", *_MEASURED),
         ),
         Morphology(
             name="neutrophil",
