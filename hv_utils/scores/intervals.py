@@ -117,7 +117,12 @@ def confusion_by_cell(
 
 
 def resampled_scores(
-    index: np.ndarray, pred_probs: np.ndarray, codes: np.ndarray, weights: np.ndarray
+    index: np.ndarray,
+    pred_probs: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray,
+    *,
+    ranking: bool = True,
 ) -> dict[str, np.ndarray]:
     """Score the predictions under many weightings of their clusters.
 
@@ -127,6 +132,8 @@ def resampled_scores(
         As in `confusion_by_cell`.
     weights : array, shape (R, C), float, ≥ 0
         How often each cluster counts in each resample.
+    ranking : bool
+        Whether to score the rankings, too, which takes most of the time.
 
     Returns
     -------
@@ -136,6 +143,8 @@ def resampled_scores(
     """
     counts = confusion_by_cell(index, pred_probs, codes, weights.shape[1])
     scores = scores_from_confusion(np.tensordot(weights, counts, 1))
+    if not ranking:
+        return scores
     each = np.asarray(weights, float)[:, codes]
     ranked = [ranking_scores(index == j, column, each) for j, column in enumerate(pred_probs.T)]
     for name, values in zip(("roc_auc", "average_precision"), np.stack(ranked, 2), strict=True):
@@ -145,7 +154,12 @@ def resampled_scores(
 
 
 def bootstrap_interval(
-    table: pd.DataFrame, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+    table: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    ranking: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Give each score its interval, by resampling cells with replacement.
 
@@ -157,6 +171,8 @@ def bootstrap_interval(
         is not known either. The entry `method` says which.
     level, n_resamples, seed
         As in `bootstrap.percentiles` and `bootstrap.resample`.
+    ranking : bool
+        As in `resampled_scores`.
 
     Returns
     -------
@@ -174,9 +190,9 @@ def bootstrap_interval(
     names, unit = clusters(table)
     codes, n_clusters = cluster_codes(names)
     scores = resample(
-        lambda weights: resampled_scores(index, pred_probs, codes, weights),
+        lambda weights: resampled_scores(index, pred_probs, codes, weights, ranking=ranking),
         n_clusters,
-        width=len(table),
+        width=len(table) if ranking else 0,
         n_resamples=n_resamples,
         seed=seed,
     )

@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 from hv_utils.data.overlaps import group_photos
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.ground.runs import REFERENCE_RESULTS, reference_results
 from hv_utils.scores.bootstrap import in_words
 from hv_utils.scores.intervals import bootstrap_interval
-from hv_utils.scores.metrics import score
+from hv_utils.scores.metrics import per_cell, point_scores
 from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED
 
 # Doubtful to the eye and contradicted by every model tried: eosinophil, neutrophil, monocyte.
@@ -53,7 +54,7 @@ def recorded_artefacts(name: str) -> dict[str, Any]:
     found = reference_results(name) or {}
     verdicts = recorded_predictions(name)
     if found and len(verdicts):
-        found["metrics"]["intervals"] = bootstrap_interval(verdicts)
+        found["metrics"]["intervals"] = bootstrap_interval(verdicts, ranking=False)
     return found
 
 
@@ -99,16 +100,14 @@ def recorded_scores(
         the macro-F1 with its interval over cells.
     """
     table = predictions[~predictions["cell"].isin(left_out)]
-    found = score(table, n_resamples=n_resamples)
-    each = found["per_cell"]
-    ends = {"image": found["intervals"]["macro_f1"], "cell": each["intervals"]["macro_f1"]}
-    values = {"image": found["macro_f1"], "cell": each["macro_f1"]}
-    scores = {
-        level: {"value": values[level], "low": ends[level]["low"], "high": ends[level]["high"]}
-        for level in values
-    }
-    right = round(each["accuracy"] * each["n_cells"])
-    return {"n_cells": each["n_cells"], "cells_right": right, **scores}
+    cells = per_cell(table)
+    right = int((cells["predicted"] == cells["label"]).sum())
+    found: dict[str, Any] = {"n_cells": len(cells), "cells_right": right}
+    for level, rows in (("image", table), ("cell", cells)):
+        ends = bootstrap_interval(rows, n_resamples=n_resamples, ranking=False)["macro_f1"]
+        value = point_scores(*from_predictions(rows)[:3])["macro_f1"]
+        found[level] = {"value": value, "low": ends["low"], "high": ends["high"]}
+    return found
 
 
 def attention_table(found: Mapping[str, Any]) -> pd.DataFrame:
