@@ -137,9 +137,15 @@ def book(name, force) -> None:
     help="An exported model.onnx.  [default: the shipped one, else runs/demo/model.onnx]",
 )
 @click.option(
+    "--um-per-pixel",
+    type=float,
+    metavar="UM",
+    help="Scale of the pictures.  [default: the red cells in each are measured]",
+)
+@click.option(
     "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
 )
-def predict(paths, csv_path, cam, model, batch_size) -> None:
+def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
     Prints one row per image, or of many the first and a summary. Besides a class an image can be
@@ -157,6 +163,7 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
         csv=csv_path,
         cam=cam,
         model=model,
+        um_per_pixel=um_per_pixel,
         batch_size=batch_size,
         complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )

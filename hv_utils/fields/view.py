@@ -17,8 +17,8 @@ VIEW_UM = 0.125  # µm a pixel: finer than the copies of the public set, which h
 GROUND = 240  # grey level of the empty ground
 
 
-def main_cell(finding: Finding) -> Cell | None:
-    """Return the cell that a picture with one label is most likely of.
+def by_prominence(finding: Finding) -> list[Cell]:
+    """Return the cells, first the one that a picture with one label is most likely of.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def main_cell(finding: Finding) -> Cell | None:
 
     Returns
     -------
-    Cell or None
-        A large one, whole and near the middle; None where there is none at all.
+    list of Cell
+        Large ones, whole and near the middle, come first.
     """
     height, width = finding.size
 
@@ -35,7 +35,12 @@ def main_cell(finding: Finding) -> Cell | None:
         away = np.hypot(cell.x - width / 2, cell.y - height / 2) / (min(height, width) / 2)
         return min(cell.nucleus_um2, 80.0) * (0.5 if cell.cut else 1.0) * np.exp(-0.5 * away**2)
 
-    return max(finding.cells, key=weight, default=None)
+    return sorted(finding.cells, key=weight, reverse=True)
+
+
+def main_cell(finding: Finding) -> Cell | None:
+    """Return the first of `by_prominence`; None where there is no cell at all."""
+    return next(iter(by_prominence(finding)), None)
 
 
 def neutral(image: np.ndarray, ground: np.ndarray) -> np.ndarray:

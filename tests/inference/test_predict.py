@@ -149,14 +149,14 @@ def test_each_overlay_has_a_name_that_leads_back_to_its_image():
 
 
 def test_brackets_in_a_name_are_no_markup():
-    report = Report(CLASSES, total=1)
+    report = Report(CLASSES)
     row = {"path": "/a/we[bold]ird[y].png", "predicted": "dark", "status": "ok"}
     report.add({**row, "prob_dark": 1.0, "prob_light": 0.0})
     assert "we[bold]ird[y].png" in report.text()
 
 
 def test_a_report_of_many_ends_in_a_summary():
-    report = Report(CLASSES, total=50, shown=3)
+    report = Report(CLASSES, shown=3)
     for number in range(50):
         status = "unsure" if number == 7 else "ok"
         row = {"path": f"/a/b/{number}.png", "predicted": "dark", "status": status}
