@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
+TRAVELLING_MODEL = SHIPPED_MODEL.with_name("travelling.onnx")
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 
@@ -143,14 +144,14 @@ def prediction_table(rows: Iterable[Mapping], classes: Sequence[str]) -> pd.Data
 
 
 def default_model() -> Path:
-    """Return the shipped model, or else the one of the demo's run.
+    """Return the shipped model of cells, or else that of whole pictures, or that of the demo's run.
 
     Raises
     ------
     HematoVisionError
         Where there is neither.
     """
-    for path in (SHIPPED_MODEL, DEMO_MODEL):
+    for path in (TRAVELLING_MODEL, SHIPPED_MODEL, DEMO_MODEL):
         if path.is_file():
             return path
     raise HematoVisionError(

@@ -29,9 +29,9 @@ def test_it_is_whole_and_has_all_that_a_verdict_needs(model):
     assert default_model() == SHIPPED_MODEL
 
 
-def test_all_weights_together_are_at_most_twenty_megabytes():
+def test_all_weights_together_are_at_most_twenty_five_megabytes():
     files = list(SHIPPED_MODEL.parent.iterdir())
-    assert sum(path.stat().st_size for path in files) <= 20e6
+    assert sum(path.stat().st_size for path in files) <= 25e6
 
 
 def test_noise_is_no_cell_and_probabilities_sum_to_one(model):
