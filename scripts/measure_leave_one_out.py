@@ -15,7 +15,6 @@ Intervals resample groups.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,42 +23,16 @@ import numpy as np
 import pandas as pd
 from measure_laboratories import kaggle_validation, pbc_test, raabin, zheng
 
-from hv_utils.fields.finder import find_cells
-from hv_utils.fields.view import GROUND, VIEW_SIDE, main_cell, standard_view
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.predictions import to_predictions
 from hv_utils.ground.runs import environment
 from hv_utils.images.labels import CLASSES
-from hv_utils.images.reading import read_image, resize
-from hv_utils.inference.onnx_model import INPUT, open_session
+from hv_utils.images.reading import read_image
 from hv_utils.network.laboratories import kaggle_cells, pbc_cells
-from hv_utils.network.onnx_graph import write_graph
-from hv_utils.network.weights import lite0_weights
 from hv_utils.scores.metrics import score
+from hv_utils.studies.travel import WAYS, features_of, probe
 
-SIZE = (VIEW_SIDE, VIEW_SIDE)
-WAYS = ("resized", "found", "found, neutral ground")
 TAUGHT = {"kaggle": ("kaggle",), "pbc": ("pbc",), "both": ("kaggle", "pbc")}
-
-
-def prepared(path: Path) -> list[np.ndarray]:
-    """Return a picture in the three ways, each uint8 (160, 160, 3)."""
-    image = read_image(path)
-    whole = resize(image, SIZE)
-    finding = find_cells(image)
-    cell = main_cell(finding)
-    if cell is None:
-        return [whole] * 3
-    as_it_is = replace(finding, ground=np.full(3, GROUND, np.float32))
-    return [whole, standard_view(image, as_it_is, cell), standard_view(image, finding, cell)]
-
-
-def features_of(cells: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the features, float32 (N, 1280), of pictures prepared in each way."""
-    graph = write_graph(lite0_weights(), size=SIZE, activation="relu6")
-    session = open_session(graph.SerializeToString())
-    found = [session.run(None, {INPUT: np.stack(prepared(path))})[0] for path in cells["path"]]
-    return dict(zip(WAYS, np.stack(found, axis=1), strict=True))
 
 
 def some(cells: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -68,16 +41,6 @@ def some(cells: pd.DataFrame, most: int) -> pd.DataFrame:
     turn = cells.groupby(["label", "group"]).cumcount()
     ordered = cells.assign(turn=turn).sort_values("turn", kind="stable")
     return ordered.groupby("label").head(most).reset_index(drop=True)
-
-
-def probe(features: np.ndarray, labels: np.ndarray):
-    """Fit a logistic regression on features of length 1."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
-
-    model = make_pipeline(Normalizer(), LogisticRegression(C=100, max_iter=2000))
-    return model.fit(features, labels)
 
 
 def main() -> None:
@@ -102,13 +65,14 @@ def main() -> None:
     teaching = {name: some(cells, options.most) for name, cells in teaching.items()}
     judged = {name: some(cells, 10**6) for name, cells in judged.items()}
     known, asked = (
-        {name: features_of(cells) for name, cells in part.items()} for part in (teaching, judged)
+        {name: features_of(map(read_image, cells["path"])) for name, cells in part.items()}
+        for part in (teaching, judged)
     )
     report: dict[str, Any] = {"environment": environment(), "most": options.most, "scores": []}
     for way in WAYS:
         for taught, names in TAUGHT.items():
             share = options.most // len(names)
-            parts = [some(teaching[name].assign(at=range(len(teaching[name]))), share) for name in names]  # fmt: skip  # noqa: E501
+            parts = [some(teaching[n].assign(at=range(len(teaching[n]))), share) for n in names]
             x = np.concatenate([known[n][way][p["at"]] for n, p in zip(names, parts, strict=True)])
             model = probe(x, np.concatenate([part["label"] for part in parts]))
             for name, cells in judged.items():

@@ -19,7 +19,8 @@ from hv_utils.data.archive import open_archive
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.runs import environment, git_commit
-from hv_utils.network.laboratories import LABORATORIES, PBC_CLASSES
+from hv_utils.images.labels import KINDS
+from hv_utils.network.laboratories import LABORATORIES
 from hv_utils.network.travelling import Settings, train
 from hv_utils.network.travelling_export import finish
 from hv_utils.network.views import stored_views
@@ -51,8 +52,8 @@ def main() -> None:
         views = stored_views(cells, options.folder / "views")
         counts = views.table.groupby(["laboratory", "part", "label"]).size()
         settings = Settings()
-        model = train(views, PBC_CLASSES, settings, options.folder)
-        path = finish(model, views, PBC_CLASSES, settings, options.folder)
+        model = train(views, KINDS, settings, options.folder)
+        path = finish(model, views, KINDS, settings, options.folder)
         if options.record:
             about = {"settings": asdict(settings), "data": {n: f for n, (_, f) in places.items()}}
             about["views"] = {" ".join(key): int(count) for key, count in counts.items()}

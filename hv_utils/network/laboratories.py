@@ -14,16 +14,13 @@ from hv_utils.data.source_map import read_source_map
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import files_below
 from hv_utils.ground.runs import REFERENCE_RESULTS
+from hv_utils.images.labels import KINDS
 from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, facts_path
 
 TRAIN_COPIES, VAL_COPIES = 640, 128  # of a class of the Kaggle set: more teach little, few cells
 VISIBLE = 0.5  # of a cell's box, at least
 PBC_FOLDER, PBC_ODD_SIZE = "PBC_dataset_normal_DIB", (366, 369)  # taken on another ground
-PBC_CLASSES = (
-    *("basophil", "eosinophil", "erythroblast", "ig"),
-    *("lymphocyte", "monocyte", "neutrophil", "platelet"),
-)
 BOX = ["box_xmin", "box_ymin", "box_xmax", "box_ymax"]
 
 
@@ -56,7 +53,7 @@ def pbc_cells(root: Path) -> pd.DataFrame:
     rows, seen = [], {}
     for path in sorted(files_below(folder)):
         label = path.parent.name.lower()
-        if path.suffix.lower() not in IMAGE_SUFFIXES or label not in PBC_CLASSES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES or label not in KINDS:
             continue
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         seen[digest] = seen.get(digest, 0) + 1
@@ -67,7 +64,7 @@ def pbc_cells(root: Path) -> pd.DataFrame:
             {"path": path, "label": label, "part": _part_of(path.name), "sha256": digest}
             | {"group": path.stem}
         )
-    if missing := sorted(set(PBC_CLASSES) - {row["label"] for row in rows}):
+    if missing := sorted(set(KINDS) - {row["label"] for row in rows}):
         raise HematoVisionError(
             f"expected a folder of pictures for each class of PBC below {folder}, but there is "
             f"none of {', '.join(missing)}: unpack the whole archive"
