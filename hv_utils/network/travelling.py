@@ -106,9 +106,12 @@ def train(views: Views, classes: tuple[str, ...], settings: Settings, folder: Pa
     learnt, val = views.part("train"), views.part("val")
     labels = label_index(learnt.table["label"], classes)
     state, log = folder / "state.npz", folder / "history.json"
+    done = passes_done(state, settings)
     history = json.loads(log.read_text(encoding="utf-8")) if log.exists() else []
+    # Stopped between the two files, a pass is learnt but not told of.
+    history = history[:done] + [{"pass": number + 1} for number in range(len(history), done)]
     trainer = None
-    for number in range(len(history) + 1, settings.passes + 1):
+    for number in range(done + 1, settings.passes + 1):
         side = settings.small_side if number <= settings.small_passes else VIEW_SIDE
         if trainer is None or trainer.side != side:
             trainer = Trainer(settings, classes, side)
@@ -129,6 +132,14 @@ def train(views: Views, classes: tuple[str, ...], settings: Settings, folder: Pa
         trainer.load(state)
     trainer.take_average(norm_views(learnt, settings, trainer.side))
     return trainer.model
+
+
+def passes_done(state: Path, settings: Settings) -> int:
+    """Return how many passes lie behind a saved state; 0 where there is none."""
+    if not state.exists():
+        return 0
+    with np.load(state) as arrays:
+        return int(arrays["step"]) // settings.steps_a_pass
 
 
 def draw_rows(table: pd.DataFrame, count: int, rng: np.random.Generator) -> np.ndarray:
