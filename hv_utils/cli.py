@@ -148,10 +148,12 @@ def book(name, force) -> None:
 def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
-    Prints one row per image, or of many the first and a summary. Besides a class an image can be
-    "unsure" (its probability is too low to be relied on), "not_a_cell" (not like a single white
-    cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
-    stream, the others still get their verdict, and the exit status is 1.
+    Finds the white cells of each picture, a close crop or a whole field, and prints one row per
+    cell, or of many the first and a summary; a model of whole pictures gives one row per image.
+    Besides a class a row can be "unsure" (its probability is too low to be relied on, or the cell
+    is cut off), "not_a_cell" (not like a single white cell) or "unreadable". An image that cannot
+    be read keeps its row, the reason goes to the error stream, the others still get their verdict,
+    and the exit status is 1.
 
     With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
     goes on from there, as long as images and model are the same.

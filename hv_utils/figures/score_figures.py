@@ -273,7 +273,8 @@ def label_curves(rows: pd.DataFrame) -> Figure:
         ax.fill_between(part["labels"], part["min"], part["max"], color=colour, alpha=0.15, lw=0)
         ax.plot(part["labels"], part["mean"], line, marker=marker, color=colour, label=name)
     ax.set(xlabel="labelled cells", ylabel="macro-F1 on the others", ylim=(0, 1))
-    ax.legend(frameon=False, loc="lower right")
+    if len(rows):
+        ax.legend(frameon=False, loc="lower right")
     return fig
 
 

@@ -9,18 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hv_utils.data import pbc
 from hv_utils.data.kaggle import find_folder
+from hv_utils.data.protocol import Place
 from hv_utils.data.source_map import read_source_map
-from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import files_below
 from hv_utils.ground.runs import REFERENCE_RESULTS
-from hv_utils.images.labels import KINDS
-from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, facts_path
 
 TRAIN_COPIES, VAL_COPIES = 640, 128  # of a class of the Kaggle set: more teach little, few cells
 VISIBLE = 0.5  # of a cell's box, at least
-PBC_FOLDER, PBC_ODD_SIZE = "PBC_dataset_normal_DIB", (366, 369)  # taken on another ground
 BOX = ["box_xmin", "box_ymin", "box_xmax", "box_ymax"]
 
 
@@ -28,8 +25,7 @@ def pbc_cells(root: Path) -> pd.DataFrame:
     """List the pictures of PBC (Acevedo et al., 2020), each once.
 
     The set has no donor numbers, so a digest of the file's name draws the parts, and cells of one
-    donor may lie on both sides. Pictures of 366x369 pixels, which have another ground, and all
-    those in exact duplicates, one of which bears two labels, are left out.
+    donor may lie on both sides. What is left out: see `data.pbc`.
 
     Parameters
     ----------
@@ -47,31 +43,18 @@ def pbc_cells(root: Path) -> pd.DataFrame:
     HematoVisionError
         Where the folder is missing or lacks a class.
     """
-    from PIL import Image
-
-    folder = find_folder(root, PBC_FOLDER)
-    rows, seen = [], {}
-    for path in sorted(files_below(folder)):
-        label = path.parent.name.lower()
-        if path.suffix.lower() not in IMAGE_SUFFIXES or label not in KINDS:
-            continue
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        seen[digest] = seen.get(digest, 0) + 1
-        with Image.open(path) as image:
-            if image.size in (PBC_ODD_SIZE, PBC_ODD_SIZE[::-1]):
-                continue
-        rows.append(
-            {"path": path, "label": label, "part": _part_of(path.name), "sha256": digest}
-            | {"group": path.stem}
-        )
-    if missing := sorted(set(KINDS) - {row["label"] for row in rows}):
-        raise HematoVisionError(
-            f"expected a folder of pictures for each class of PBC below {folder}, but there is "
-            f"none of {', '.join(missing)}: unpack the whole archive"
-        )
-    table = pd.DataFrame(rows)
-    table = table[table["sha256"].map(seen) == 1].drop(columns="sha256")
-    return table.assign(laboratory="pbc").reset_index(drop=True)
+    folder = pbc.folder_in(root)
+    files = pbc.read(Place(root, folder, {})).files
+    paths = [Path(path) for path in files["path"]]
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "label": files["label"],
+            "part": [_part_of(path.name) for path in paths],
+            "group": [path.stem for path in paths],
+            "laboratory": "pbc",
+        }
+    )
 
 
 def _part_of(name: str) -> str:
