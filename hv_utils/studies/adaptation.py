@@ -23,10 +23,12 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, fingerprint
 from hv_utils.images.labels import normalise_label
 from hv_utils.inference.novelty import Novelty, unit
-from hv_utils.inference.onnx_model import OnnxClassifier, read_verified
+from hv_utils.inference.onnx_model import OUTPUTS, OnnxClassifier, read_verified
 from hv_utils.inference.predict import default_model
 from hv_utils.inference.preparation import preparation_of
 from hv_utils.network.export import write_companions
+from hv_utils.network.model import LOGITS_LAYER
+from hv_utils.network.onnx_graph import PREFIX
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.metrics import point_scores
 from hv_utils.scores.thresholds import choose_threshold
@@ -375,7 +377,8 @@ def _write(
 
     about, graph, arrays = read_verified(source)
     proto = onnx.load_from_string(graph)
-    values = {"kernel/logits": layer.kernel, "logits/bias": layer.bias}
+    (last_node,) = (node for node in proto.graph.node if OUTPUTS[0] in node.output)
+    values = {f"{PREFIX}{LOGITS_LAYER}": layer.kernel, last_node.input[-1]: layer.bias}
     for tensor in proto.graph.initializer:
         name = tensor.name.removesuffix("/half")
         if name in values:

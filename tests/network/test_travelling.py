@@ -43,7 +43,7 @@ def test_what_the_network_sees_is_the_standard_view():
     cell = main_cell(finding)
     stored = standard_view(image, finding, cell, side=STORE_SIDE)
     difference = np.abs(middle(stored).astype(int) - standard_view(image, finding, cell))
-    assert difference.max() <= 2
+    assert difference.max() <= 4
     assert middle(stored, 128).shape == (128, 128, 3)
 
 
