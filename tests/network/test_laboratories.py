@@ -45,8 +45,9 @@ def test_an_incomplete_archive_is_one_line(archive):
         path.unlink()
     with pytest.raises(HematoVisionError, match="none of platelet"):
         pbc_cells(archive)
+    (archive / "other").mkdir()
     with pytest.raises(HematoVisionError, match="PBC_dataset_normal_DIB"):
-        pbc_cells(archive / "nowhere")
+        pbc_cells(archive / "other")
 
 
 @pytest.mark.real
