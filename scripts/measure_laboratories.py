@@ -168,7 +168,7 @@ def main() -> None:
             )
             for way in ("four", "choice of four", "all"):
                 if way in one:
-                    low, high = one[way]["interval"].values()
+                    low, high = (one[way]["interval"][end] for end in ("low", "high"))
                     print(f"{model.stem:14} {name:18} {way:15} macro-F1 {one[way]['macro_f1']:.3f}"
                           f" [{low:.3f} {high:.3f}]", flush=True)  # fmt: skip
             print(

@@ -7,9 +7,9 @@ FOLDER as in `measure_laboratories.py`. The features are those of EfficientNet-L
 ImageNet, which has seen no laboratory; on them a logistic regression learns the report's four
 kinds from at most so many cells a kind of the Kaggle set, of PBC, and of both (half of each). It
 is judged on the validation copies of the one, the test part of the other, and on Raabin and Zheng
-1, which taught nothing. Pictures are prepared in three ways: the whole of it resized, as the
-report does; each cell found and brought to one scale; and its ground made neutral as well.
-Intervals resample groups.
+1, which taught nothing. Pictures are prepared in four ways: the whole
+resized, as the report does; each cell found and brought to one scale; its ground made neutral; and
+its nuclear stain given one hue. Intervals resample groups.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hv_utils.images.reading import read_image, read_resized
 from hv_utils.inference.onnx_model import NOT_A_CELL, UNREADABLE, UNSURE
 
 VIEW, RESIZED, STANDARD = "view", "resized", "standard"  # a fact of a model, and what it can be
+HUE = "hue"  # a fact of a model of standard views: that of the nuclear stain which it learnt
 PLACE = ("cell", "x", "y")  # columns of the table where pictures are searched for cells
 
 
@@ -51,7 +52,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
     ----------
     facts : mapping
         Of the model: `size`, and `view`, which is `resized` where nothing is said, or `standard`
-        (see `fields.view`), then with `um_per_pixel`.
+        (see `fields.view`), then with `um_per_pixel`, and `hue` where the nuclear stain is given
+        the one that the model has learnt.
     um_per_pixel : float, optional
         Scale of the pictures, for a model of standard views; by default the red cells in each are
         measured.
@@ -78,7 +80,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
                 f"{facts['um_per_pixel']:g}: it was made by another version; train it again"
             )
         check_scale(um_per_pixel)
-        return lambda path: _told(lambda: cells_of(path, side=size[0], um_per_pixel=um_per_pixel))
+        options = {"side": size[0], "hue": facts.get(HUE), "um_per_pixel": um_per_pixel}
+        return lambda path: _told(lambda: cells_of(path, **options))
     if view != RESIZED:
         raise HematoVisionError(
             f"expected a model of resized pictures or of standard views, but its view is {view!r}: "
@@ -100,7 +103,13 @@ def _told(read: Callable[[], list[Shown]]) -> list[Shown]:
         return [Shown(None, UNREADABLE, str(error))]
 
 
-def cells_of(path: Path, *, side: int, um_per_pixel: float | None = None) -> list[Shown]:
+def cells_of(
+    path: Path,
+    *,
+    side: int,
+    hue: Sequence[float] | None = None,
+    um_per_pixel: float | None = None,
+) -> list[Shown]:
     """Find the white cells of a picture and bring each to the standard view.
 
     Parameters
@@ -108,6 +117,8 @@ def cells_of(path: Path, *, side: int, um_per_pixel: float | None = None) -> lis
     path : Path
     side : int
         Of the views, in pixels.
+    hue : sequence of float, optional
+        See `fields.view.in_hue`.
     um_per_pixel : float, optional
 
     Returns
@@ -123,7 +134,7 @@ def cells_of(path: Path, *, side: int, um_per_pixel: float | None = None) -> lis
         Where the file cannot be read.
     """
     from hv_utils.fields.finder import find_cells
-    from hv_utils.fields.view import by_prominence, standard_view
+    from hv_utils.fields.view import by_prominence, in_hue, standard_view
 
     image = read_image(path)
     finding = find_cells(image, um_per_pixel=um_per_pixel)
@@ -145,5 +156,6 @@ def cells_of(path: Path, *, side: int, um_per_pixel: float | None = None) -> lis
             )
         place = {"cell": number, "x": round(cell.x, 1), "y": round(cell.y, 1)}
         view = standard_view(image, finding, cell, side=side)
+        view = view if hue is None else in_hue(view, hue)
         shown.append(Shown(view, status, reason, place))
     return shown

@@ -11,31 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hv_utils.fields.view import GROUND, VIEW_SIDE
+from hv_utils.fields.view import GROUND, VIEW_SIDE, to_density, to_light
 
 SCALES = (0.75, 1.33)
-
-
-def stain_levels(view: np.ndarray) -> np.ndarray:
-    """Return the optical density of the darker half of a view's middle, float32 (3,)."""
-    side = view.shape[0]
-    low, high = side // 2 - 40, side // 2 + 40
-    density = to_density(np.ascontiguousarray(view[low:high:2, low:high:2])).reshape(-1, 3)
-    total = density.sum(axis=1)
-    dark = total >= np.partition(total, total.size // 2)[total.size // 2]
-    return np.maximum(density[dark].mean(axis=0), 0.08).astype(np.float32)
-
-
-def to_density(image: np.ndarray) -> np.ndarray:
-    """Return optical density against the standard ground, float32, of a uint8 image."""
-    table = np.log((GROUND + 4) / (np.arange(256, dtype=np.float32) + 4))
-    return cv2.LUT(image, table.astype(np.float32))
-
-
-def to_light(density: np.ndarray) -> np.ndarray:
-    """Return the uint8 image of an optical density."""
-    light = cv2.exp(-density) * (GROUND + 4) - 4
-    return np.clip(light + 0.5, 0, 255).astype(np.uint8)
 
 
 def moved(view: np.ndarray, rng: np.random.Generator, *, side: int = VIEW_SIDE) -> np.ndarray:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hv_utils.fields.view import VIEW_SIDE
+from hv_utils.fields.view import VIEW_SIDE, stain_levels
 from hv_utils.ground.files import atomic_path, dump_json, write_text
 from hv_utils.ground.predictions import label_index
 from hv_utils.network.model import build_model
-from hv_utils.network.restaining import augmented, stain_levels
+from hv_utils.network.restaining import augmented
 from hv_utils.network.views import Views, middle
 from hv_utils.network.weights import calibrate_batch_norm
 from hv_utils.scores.calibration import log_loss

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hv_utils.fields.view import VIEW_UM
+from hv_utils.fields.view import VIEW_UM, in_hue, stain_hue, stain_levels
 from hv_utils.ground.predictions import label_index
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
-from hv_utils.inference.preparation import STANDARD, VIEW
+from hv_utils.inference.preparation import HUE, STANDARD, VIEW
 from hv_utils.network.export import export_model, write_companions
 from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
 from hv_utils.network.model import save_model
-from hv_utils.network.restaining import augmented, stain_levels
+from hv_utils.network.restaining import augmented
 from hv_utils.network.travelling import Settings, draw_rows
 from hv_utils.network.views import Views, middle
 from hv_utils.scores.calibration import fit_temperature
@@ -60,6 +61,7 @@ def finish(
         Of `model.onnx`.
     """
     learnt, val = views.part("train"), views.part("val")
+    hue = usual_hue(learnt)
     named = learnt.table.loc[learnt.table["laboratory"] == "kaggle", "group"]
     round_kernels(model)
     facts = {
@@ -68,12 +70,13 @@ def finish(
         "seed": settings.seed,
         VIEW: STANDARD,
         "um_per_pixel": VIEW_UM,
+        HUE: hue,
     }
     source = save_model(model, folder / "model.keras", classes=classes, **facts)
     path = export_model(source, folder / "model.onnx")
     plain = OnnxClassifier.load(path)
-    _, features, y_train = outputs(plain, learnt, seed=0)
-    logits, val_features, y_val = outputs(plain, val, seed=1)
+    _, features, y_train = outputs(plain, learnt, hue, seed=0)
+    logits, val_features, y_val = outputs(plain, val, hue, seed=1)
     temperature = fit_temperature(y_val, plain.probabilities(logits))
     cooled = OnnxClassifier(
         plain.session, plain.classes, plain.size, plain.head, temperature=temperature
@@ -99,10 +102,17 @@ def finish(
     return write_companions(path, facts=facts, arrays={**arrays, **novelty.arrays()})
 
 
+def usual_hue(views: Views, *, count: int = SHOWN, seed: int = 0) -> list[float]:
+    """Return the mean hue of the nuclear stain in views, laboratories and kinds drawn evenly."""
+    rows = draw_rows(views.table, count, np.random.default_rng(seed))
+    hues = [stain_hue(views.view(row)) for row in rows]
+    return [round(float(share), 4) for share in np.mean(hues, axis=0)]
+
+
 def outputs(
-    model: OnnxClassifier, views: Views, *, seed: int, count: int = SHOWN
+    model: OnnxClassifier, views: Views, hue: Sequence[float], *, seed: int, count: int = SHOWN
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits, features and classes of views as they are and once changed.
+    """Return logits, features and classes of views as they are and once changed, in one hue.
 
     Laboratories and kinds are drawn equally often, so that none outweighs the others.
     """
@@ -114,6 +124,7 @@ def outputs(
         augmented(views.view(row), rng, stain_levels(views.view(row)), stain_levels(views.view(o)))
         for row, o in zip(rows, others, strict=True)
     ]
+    shown = [in_hue(np.ascontiguousarray(view), hue) for view in shown]
     parts = [model.run(np.stack(shown[i : i + 8])) for i in range(0, len(shown), 8)]
     logits = np.concatenate([logits for logits, _ in parts])
     features = np.concatenate([feature_map.mean(axis=(1, 2)) for _, feature_map in parts])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -12,9 +14,11 @@ import pandas as pd
 
 from hv_utils.fields.finder import find_cells
 from hv_utils.fields.stain import ground_colour, inside_border, optical_density
-from hv_utils.fields.view import GROUND, VIEW_SIDE, main_cell, standard_view
+from hv_utils.fields.view import GROUND, VIEW_SIDE, in_hue, main_cell, standard_view
 from hv_utils.images.reading import resize
-from hv_utils.inference.onnx_model import INPUT, open_session
+from hv_utils.inference.onnx_model import INPUT, facts_path, open_session
+from hv_utils.inference.predict import TRAVELLING_MODEL
+from hv_utils.inference.preparation import HUE
 from hv_utils.network.onnx_graph import write_graph
 from hv_utils.network.weights import lite0_weights
 from hv_utils.scores.bootstrap import in_words
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 SIZE = (VIEW_SIDE, VIEW_SIDE)
-WAYS = ("resized", "found", "found, neutral ground")
+WAYS = ("resized", "found", "and neutral ground", "and one hue")
 # Another buffer, another lamp, another camera: mixes of optical densities, a yellow ground.
 FOREIGN_STAIN = np.array([[0.6, 0.3, 0.0], [0.0, 1.1, 0.2], [0.1, 0.0, 0.8]], np.float32)
 FOREIGN_GROUND, FOREIGN_ZOOM = np.array([236, 226, 180], np.float32), 0.6
@@ -47,6 +51,12 @@ def foreign(image: np.ndarray) -> np.ndarray:
     return np.clip(small + 0.5, 0, 255).astype(np.uint8)
 
 
+@cache
+def usual_hue() -> list[float]:
+    """Return the hue of the nuclear stain that the model in the box has learnt."""
+    return json.loads(facts_path(TRAVELLING_MODEL).read_text(encoding="utf-8"))[HUE]
+
+
 def prepared(image: np.ndarray) -> list[np.ndarray]:
     """Prepare a picture in each of `WAYS`.
 
@@ -58,7 +68,8 @@ def prepared(image: np.ndarray) -> list[np.ndarray]:
     -------
     list of numpy.ndarray
         Each of shape (160, 160, 3), uint8: the whole picture resized; the main cell at the standard
-        scale; and so with a neutral ground. Without a cell, three times the first.
+        scale; so with a neutral ground; and with the nuclear stain in one hue. Without a cell, the
+        first each time.
     """
     whole = resize(image, SIZE)
     finding = find_cells(image)
@@ -66,7 +77,8 @@ def prepared(image: np.ndarray) -> list[np.ndarray]:
     if cell is None:
         return [whole] * len(WAYS)
     as_it_is = replace(finding, ground=np.full(3, GROUND, np.float32))
-    return [whole, standard_view(image, as_it_is, cell), standard_view(image, finding, cell)]
+    view = standard_view(image, finding, cell)
+    return [whole, standard_view(image, as_it_is, cell), view, in_hue(view, usual_hue())]
 
 
 def features_of(images: Iterable[np.ndarray]) -> dict[str, np.ndarray]:

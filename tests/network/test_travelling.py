@@ -8,10 +8,10 @@ import pytest
 
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.fields.finder import find_cells
-from hv_utils.fields.view import VIEW_SIDE, main_cell, standard_view
+from hv_utils.fields.view import VIEW_SIDE, main_cell, stain_levels, standard_view
 from hv_utils.images.labels import CLASSES
 from hv_utils.network import travelling
-from hv_utils.network.restaining import augmented, stain_levels
+from hv_utils.network.restaining import augmented
 from hv_utils.network.travelling import Settings, draw_rows, rate_at, train
 from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views
 
