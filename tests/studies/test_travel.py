@@ -24,6 +24,7 @@ def test_the_view_takes_back_what_the_other_laboratory_has_changed(photo):
     assert apart[0] > 15, "another lamp, another stain"
     assert apart[2] < apart[0] / 3
     assert apart[2] < apart[1] / 3, "the scale alone does not do it"
+    assert apart[3] < apart[0] / 3
 
 
 def test_a_picture_without_a_cell_stays_whole():
