@@ -26,7 +26,7 @@ from hv_utils.images.labels import CLASSES
 from hv_utils.inference.onnx_model import OnnxClassifier
 from hv_utils.inference.predict import TRAVELLING_MODEL
 from hv_utils.scores.metrics import point_scores
-from hv_utils.studies.adaptation import Layer, adapted_layer, hidden_of
+from hv_utils.studies.adaptation import adapted_layer, hidden_of, old_layer
 
 COUNTS = (0, 5, 10, 25, 50, 100)
 SETS = {"raabin": ("raabin-part", raabin), "zheng 1": ("wbc-masks-1", zheng)}
@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     model = OnnxClassifier.load(options.model)
-    old = Layer(*(np.asarray(part, float) / model.temperature for part in model.head[-1]))
+    old = old_layer(model)
     report: dict[str, Any] = {"environment": environment(), "sha256": model.meta["sha256"]}
     report |= {"draws": options.draws, "scores": []}
     for name, (folder, read) in SETS.items():

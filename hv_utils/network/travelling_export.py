@@ -17,7 +17,7 @@ from hv_utils.network.export import export_model, write_companions
 from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
 from hv_utils.network.model import save_model
-from hv_utils.network.restaining import augmented
+from hv_utils.network.restaining import augmented, restained, worn
 from hv_utils.network.travelling import Settings, draw_rows
 from hv_utils.network.views import Views, middle
 from hv_utils.scores.calibration import fit_temperature
@@ -26,7 +26,7 @@ from hv_utils.scores.thresholds import choose_threshold
 if TYPE_CHECKING:
     import keras
 
-SHOWN = 1200  # views of training and of validation, each as it is and once changed
+SHOWN = 1200  # views of training and of validation, each as it is and changed
 TARGET = 0.95  # accuracy of what is answered
 RANK = 64
 
@@ -41,8 +41,9 @@ def finish(
     """Export a model, and fit on training and validation views what goes with it.
 
     A foreign laboratory is imitated: temperature and thresholds are fitted on validation views as
-    they are and once changed at random as in training. Fitted on the views alone they would say
-    *not_a_cell* to every other stain.
+    they are and changed at random as in training, in stain and focus twice over, so that they are
+    stranger than what was learnt. Fitted on the views alone they would say *not_a_cell* to every
+    other stain.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def usual_hue(views: Views, *, count: int = SHOWN, seed: int = 0) -> list[float]
 def outputs(
     model: OnnxClassifier, views: Views, hue: Sequence[float], *, seed: int, count: int = SHOWN
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return logits, features and classes of views as they are and once changed, in one hue.
+    """Return logits, features and classes of views as they are and changed, in one hue.
 
     Laboratories and kinds are drawn equally often, so that none outweighs the others.
     """
@@ -120,10 +121,10 @@ def outputs(
     rows = draw_rows(views.table, count, rng)
     others = rng.permutation(rows)
     shown = [middle(views.view(row)) for row in rows]
-    shown += [
-        augmented(views.view(row), rng, stain_levels(views.view(row)), stain_levels(views.view(o)))
-        for row, o in zip(rows, others, strict=True)
-    ]
+    for row, other in zip(rows, others, strict=True):
+        foreign = stain_levels(views.view(other))
+        view = augmented(views.view(row), rng, stain_levels(views.view(row)), foreign)
+        shown.append(worn(restained(view, rng, stain_levels(view), foreign), rng))
     shown = [in_hue(np.ascontiguousarray(view), hue) for view in shown]
     parts = [model.run(np.stack(shown[i : i + 8])) for i in range(0, len(shown), 8)]
     logits = np.concatenate([logits for logits, _ in parts])

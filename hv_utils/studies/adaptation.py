@@ -1,9 +1,13 @@
 """`hv adapt`: the last layer of a model fitted anew to a few labelled cells of another laboratory.
 
-The features stay as they are. The new layer is a logistic regression on them that is drawn towards
-the old layer rather than towards zero, so that with few labels it says what the model said, and
-with many what the labels say. How strongly, cross-validation on the labelled cells chooses, group
-by group. No TensorFlow.
+The features stay as they are. The new layer is a logistic regression on the hidden layer and on the
+features below it, drawn towards the old layer rather than towards zero, so that with few labels it
+says what the model said, and with many what the labels say. How strongly, cross-validation on the
+labelled cells chooses, group by group. No TensorFlow.
+
+The features reach the last layer through the hidden one, which is made wider: where they cannot be
+below -SHIFT, ReLU(feature + SHIFT) is the feature again, shifted. So an adapted model is a model
+like any other, heat maps included.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +27,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, fingerprint
 from hv_utils.images.labels import normalise_label
 from hv_utils.inference.novelty import Novelty, unit
-from hv_utils.inference.onnx_model import OUTPUTS, OnnxClassifier, read_verified
+from hv_utils.inference.onnx_model import OnnxClassifier, read_verified
 from hv_utils.inference.predict import default_model
 from hv_utils.inference.preparation import preparation_of
 from hv_utils.network.export import write_companions
@@ -33,9 +37,13 @@ from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.metrics import point_scores
 from hv_utils.scores.thresholds import choose_threshold
 
+if TYPE_CHECKING:
+    import onnx
+
 PULLS = (0.003, 0.03, 0.3, 3.0)  # towards the old layer; the last hardly lets it move
 FOLDS = 5
 LEAST = 5  # labelled cells
+SHIFT = 0.28  # swish is nowhere below -0.2785
 TARGET = 0.95  # accuracy of what is answered
 LABEL_COLUMNS = ("label", "class", "cell type", "type")
 
@@ -74,8 +82,12 @@ def fit_layer(hidden: np.ndarray, truth: np.ndarray, old: Layer, pull: float) ->
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
 
-    scale = np.sqrt(np.mean(hidden**2)) + 1e-12
-    x = np.column_stack([hidden / scale, np.ones(len(hidden))])
+    middle, scale = hidden.mean(axis=0), np.ones(hidden.shape[1])
+    heeded = (old.kernel != 0).any(axis=1)  # by the old layer; the others have their own spread
+    for columns in (heeded, ~heeded):
+        if columns.any():
+            scale[columns] = np.sqrt(np.mean((hidden - middle)[:, columns] ** 2)) + 1e-12
+    x = np.column_stack([(hidden - middle) / scale, np.ones(len(hidden))])
     before = hidden @ old.kernel + old.bias
     hot = np.eye(len(old.bias))[truth]
 
@@ -88,7 +100,8 @@ def fit_layer(hidden: np.ndarray, truth: np.ndarray, old: Layer, pull: float) ->
 
     start = np.zeros(x.shape[1] * len(old.bias))
     change = minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(x.shape[1], -1)
-    return Layer(old.kernel + change[:-1] / scale, old.bias + change[-1])
+    step = change[:-1] / scale[:, None]
+    return Layer(old.kernel + step, old.bias + change[-1] - middle @ step)
 
 
 def fold_of(groups: Sequence[str], seed: int = 0) -> np.ndarray:
@@ -195,15 +208,22 @@ def _read_csv(file: Path) -> pd.DataFrame:
     return table
 
 
+def old_layer(model: OnnxClassifier) -> Layer:
+    """Return a model's last layer, calibrated, with nothing yet for the features behind."""
+    kernel, bias = (np.asarray(part, float) / model.temperature for part in model.head[-1])
+    return Layer(np.vstack([kernel, np.zeros((len(model.head[0][0]), len(bias)))]), bias)
+
+
 def hidden_of(
     model: OnnxClassifier, paths: Sequence[str], *, um_per_pixel: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return what goes into a model's last layer, for the most prominent cell of each picture.
+    """Return what goes into the new last layer, for the most prominent cell of each picture.
 
     Returns
     -------
     hidden : numpy.ndarray, shape (N, D), float64
-        NaN where there is nothing to judge.
+        The hidden layer and behind it the pooled features, shifted by SHIFT; NaN where there is
+        nothing to judge.
     features : numpy.ndarray, shape (N, 1280), float64
         The pooled features, in which novelty is judged.
     reasons : list of str
@@ -220,7 +240,7 @@ def hidden_of(
     hidden = pooled = np.array(features, float)
     for kernel, bias in model.head[:-1]:
         hidden = np.maximum(hidden @ kernel + bias, 0)
-    return hidden, pooled, reasons
+    return np.hstack([hidden, np.maximum(pooled + SHIFT, 0)]), pooled, reasons
 
 
 @dataclass(frozen=True)
@@ -307,8 +327,7 @@ def adapt(
     table, hidden, features = table[shown], hidden[shown], features[shown]
     _check(table, classifier.classes)
     truth = np.array([classifier.classes.index(label) for label in table["label"]])
-    kernel, bias = (np.asarray(x, float) / classifier.temperature for x in classifier.head[-1])
-    old, fold = Layer(kernel, bias), fold_of(table["group"])
+    old, fold = old_layer(classifier), fold_of(table["group"])
     new, pull = adapted_layer(hidden, truth, list(table["group"]), old)
     new = Layer(new.kernel.astype(np.float16).astype(float), new.bias)
     probs = held_out_probs(hidden, truth, fold, old, pull)
@@ -373,26 +392,16 @@ def _write(
 ) -> None:
     """Write the model with another last layer, and its companions."""
     import onnx
-    from onnx import numpy_helper
 
     about, graph, arrays = read_verified(source)
     proto = onnx.load_from_string(graph)
-    (last_node,) = (node for node in proto.graph.node if OUTPUTS[0] in node.output)
-    values = {f"{PREFIX}{LOGITS_LAYER}": layer.kernel, last_node.input[-1]: layer.bias}
-    for tensor in proto.graph.initializer:
-        name = tensor.name.removesuffix("/half")
-        if name in values:
-            kind = numpy_helper.to_array(tensor).dtype
-            array = values.pop(name).astype(kind)
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    if values:
-        raise HematoVisionError(
-            f"expected a model of this project, but {source} has no layer "
-            f"{', '.join(values)}: export it again"
-        )
-    last = sum(name.endswith("_kernel") and name.startswith("head_") for name in arrays) - 1
-    arrays |= {f"head_{last}_kernel": layer.kernel.astype(np.float32), **novelty}
-    arrays[f"head_{last}_bias"] = layer.bias.astype(np.float32)
+    (first, shift), *_ = _head(arrays)
+    wide = np.hstack([first, np.eye(len(first))]), np.append(shift, np.full(len(first), SHIFT))
+    for name, (kernel, bias) in {"hidden": wide, LOGITS_LAYER: (layer.kernel, layer.bias)}.items():
+        _replace(proto, f"{PREFIX}{name}", kernel)
+        _replace(proto, _bias_of(proto, f"{PREFIX}{name}"), bias)
+    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **novelty}
+    arrays |= {"head_1_kernel": layer.kernel.astype(np.float16), "head_1_bias": layer.bias}
     with atomic_path(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     thresholds = {**about.get("thresholds", {}), "unsure_below": facts["unsure_below"]}
@@ -400,3 +409,39 @@ def _write(
         thresholds["not_a_cell_above"] = float(novelty["novelty_threshold"])
     about |= {"temperature": facts["temperature"], "thresholds": thresholds, "adapted": facts}
     write_companions(out, facts={**about, "adapted_from": about["sha256"]["onnx"]}, arrays=arrays)
+
+
+def _head(arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return kernels and biases of the head.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is not one hidden layer.
+    """
+    count = sum(name.startswith("head_") and name.endswith("_kernel") for name in arrays)
+    if count != 2:
+        raise HematoVisionError(
+            f"expected a head of two layers to adapt, but this model's has {count}: "
+            "train it with a hidden layer"
+        )
+    return [(arrays[f"head_{n}_kernel"], arrays[f"head_{n}_bias"]) for n in range(count)]
+
+
+def _bias_of(proto: onnx.ModelProto, kernel: str) -> str:
+    """Return the name of the bias that is added behind a kernel."""
+    (node,) = (node for node in proto.graph.node if kernel in node.input and node.op_type != "Cast")
+    if node.op_type == "Gemm":
+        return node.input[2]
+    (added,) = (other for other in proto.graph.node if node.output[0] in other.input)
+    return added.input[1]
+
+
+def _replace(proto: onnx.ModelProto, name: str, array: np.ndarray) -> None:
+    """Give a tensor of the graph other values, stored as precisely as before."""
+    from onnx import numpy_helper
+
+    for tensor in proto.graph.initializer:
+        if tensor.name.removesuffix("/half") == name:
+            kind = numpy_helper.to_array(tensor).dtype
+            tensor.CopyFrom(numpy_helper.from_array(array.astype(kind), tensor.name))
