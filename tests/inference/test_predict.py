@@ -218,8 +218,8 @@ def test_a_damaged_model_is_refused_in_one_line(folder, model):
 
 
 def test_without_a_model_the_command_says_how_to_get_one(monkeypatch, tmp_path, model):
-    monkeypatch.setattr(predict, "SHIPPED_MODEL", tmp_path / "none.onnx")
-    monkeypatch.setattr(predict, "DEMO_MODEL", tmp_path / "none-either.onnx")
+    for name in ("TRAVELLING_MODEL", "SHIPPED_MODEL", "DEMO_MODEL"):
+        monkeypatch.setattr(predict, name, tmp_path / "none.onnx")
     with pytest.raises(HematoVisionError, match="hv run"):
         predict.default_model()
     monkeypatch.setattr(predict, "DEMO_MODEL", model)
