@@ -19,6 +19,7 @@ from hv_utils.ground.files import files_below
 from hv_utils.images.labels import KINDS
 from hv_utils.images.listing import IMAGE_SUFFIXES
 
+TAKES = ("archive",)
 PAGE = "https://data.mendeley.com/datasets/snkd93bnjr/1"
 FOLDER = "PBC_dataset_normal_DIB"
 ODD_SIZES = ((366, 369), (369, 366))  # taken on another ground

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hv_utils.data import sources
 from hv_utils.data.archive import open_archive
 from hv_utils.data.source_map import read_source_map
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import Run
 from hv_utils.images.labels import KINDS
 from hv_utils.network.laboratories import TRAIN_COPIES, VAL_COPIES, kaggle_cells, pbc_cells
 
@@ -38,6 +40,14 @@ def test_each_picture_of_pbc_stands_once_and_doubtful_ones_not_at_all(archive):
     shares = table["part"].value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.7, abs=0.1)
     assert table.equals(pbc_cells(archive)), "the same files are always held out"
+
+
+def test_the_set_is_a_source_of_the_chain(archive, tmp_path):
+    data = sources.load("pbc", run=Run.open(tmp_path / "run"), archive=str(archive))
+    assert set(data.images["label"]) == set(KINDS)
+    assert set(data.images["split"]) == {"train", "val", "test"}
+    assert len(data.left_out) == 3
+    assert any("donor" in note for note in data.notes)
 
 
 def test_an_incomplete_archive_is_one_line(archive):
