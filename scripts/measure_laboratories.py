@@ -26,6 +26,7 @@ import pandas as pd
 
 from hv_utils.data.kaggle import find_folder
 from hv_utils.data.source_map import read_source_map
+from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import environment
@@ -101,6 +102,8 @@ def judge(cells: pd.DataFrame, model: Path) -> pd.DataFrame:
         workers=meta["workers"],
     )
     first = pd.DataFrame([{**row, "view": None} for row in rows]).drop_duplicates("path")
+    if (bad := first["status"] == "unreadable").any():
+        raise HematoVisionError(first.loc[bad, "reason"].iloc[0])
     first = first.drop(columns=["view", "reason"]).reset_index(drop=True)
     first["label"], first["cell"] = list(cells["label"]), list(cells["group"].astype(str))
     names = prob_columns(meta["classes"])
