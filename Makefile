@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab check bench model lock clean
+.PHONY: help book test lab check bench model model-abroad lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) scripts/install.py
@@ -37,6 +37,11 @@ model: $(READY)  ## train the model in the box anew on ARCHIVE=the real set's zi
 	@test -n "$(ARCHIVE)" || { echo "make: expected the real data: make model ARCHIVE=blood-cells.zip"; exit 1; }
 	@$(BIN)/hv run --profile native --archive "$(ARCHIVE)" --until prediction
 	@$(BIN)/python scripts/ship_model.py runs/native
+
+model-abroad: $(READY)  ## train the model for other laboratories' cells: KAGGLE=zip PBC=zip; 1 hour
+	@test -n "$(KAGGLE)$(PBC)" || { echo "make: expected the real data: make model-abroad KAGGLE=blood-cells.zip PBC=PBC_dataset.zip"; exit 1; }
+	@$(BIN)/python scripts/train_travelling.py --kaggle "$(KAGGLE)" --pbc "$(PBC)" --record results/travelling
+	@$(BIN)/python scripts/ship_model.py runs/travelling --name travelling
 
 lock:  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv

@@ -137,15 +137,23 @@ def book(name, force) -> None:
     help="An exported model.onnx.  [default: the shipped one, else runs/demo/model.onnx]",
 )
 @click.option(
+    "--um-per-pixel",
+    type=float,
+    metavar="UM",
+    help="Scale of the pictures.  [default: the red cells in each are measured]",
+)
+@click.option(
     "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
 )
-def predict(paths, csv_path, cam, model, batch_size) -> None:
+def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
-    Prints one row per image, or of many the first and a summary. Besides a class an image can be
-    "unsure" (its probability is too low to be relied on), "not_a_cell" (not like a single white
-    cell) or "unreadable". An image that cannot be read keeps its row, the reason goes to the error
-    stream, the others still get their verdict, and the exit status is 1.
+    Finds the white cells of each picture, a close crop or a whole field, and prints one row per
+    cell, or of many the first and a summary; a model of whole pictures gives one row per image.
+    Besides a class a row can be "unsure" (its probability is too low to be relied on, or the cell
+    is cut off), "not_a_cell" (not like a single white cell) or "unreadable". An image that cannot
+    be read keeps its row, the reason goes to the error stream, the others still get their verdict,
+    and the exit status is 1.
 
     With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
     goes on from there, as long as images and model are the same.
@@ -157,6 +165,7 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
         csv=csv_path,
         cam=cam,
         model=model,
+        um_per_pixel=um_per_pixel,
         batch_size=batch_size,
         complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )
@@ -166,6 +175,31 @@ def predict(paths, csv_path, cam, model, batch_size) -> None:
             _say(f"{what}: {where}")
     if report.counts["unreadable"]:
         sys.exit(1)
+
+
+@hv.command()
+@click.argument("labelled", type=click.Path())
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False), help="Write the adapted model there."
+)
+@click.option(
+    "--model", type=click.Path(), help="The model to adapt.  [default: that of hv predict]"
+)
+@click.option("--groups", help="Which pictures belong together: a table, or a pattern over names.")
+@click.option("--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures.")
+def adapt(labelled, out, model, groups, um_per_pixel) -> None:
+    """Adapt the model to your laboratory, from 5 to 100 labelled cells, in seconds.
+
+    LABELLED is a folder with one sub-folder a class, or a CSV file with the columns file and label,
+    and perhaps group (the smear or the patient). Prints scores before and after, cross-validated
+    group by group. The adapted model works wherever --model does.
+    """
+    from hv_utils.studies.adaptation import adapt as adapt_model
+
+    found = adapt_model(labelled, out, model=model, groups=groups, um_per_pixel=um_per_pixel)
+    for line in found.left_out:
+        _say(f"hv: {line}", sys.stderr)
+    _say(found.text())
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:

@@ -30,7 +30,8 @@ from hv_utils.drawn.smear import draw_photo
 from hv_utils.ground.files import cores, dump_json, write_text
 from hv_utils.ground.runs import environment
 from hv_utils.images.labels import CLASSES
-from hv_utils.inference.predict import open_classifier, predict_rows
+from hv_utils.inference.predict import TRAVELLING_MODEL, open_classifier, predict_rows
+from hv_utils.inference.preparation import preparation_of
 from hv_utils.network.export import export_model
 from hv_utils.network.model import build_model, load_model, save_model
 from hv_utils.network.preprocessing import (
@@ -92,6 +93,13 @@ def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict
     def ours() -> None:
         list(predict_rows([Path(file) for file in files], classify, batch_size=4, **options))
 
+    cells, known = open_classifier(TRAVELLING_MODEL)
+    sought = {"classes": known["classes"], "size": tuple(known["size"])}
+    sought |= {"prepare": preparation_of(known), "workers": known["workers"]}
+
+    def ours_with_finder() -> None:
+        list(predict_rows([Path(file) for file in files], cells, batch_size=4, **sought))
+
     def in_batches(model: keras.Model) -> Callable[[], Any]:
         return lambda: model.predict(batches(files, size=size, batch_size=32), verbose=0)
 
@@ -102,19 +110,21 @@ def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict
             image = keras.utils.img_to_array(keras.utils.load_img(file, target_size=size))
             models[0].predict(image[None], verbose=0)
 
-    works = ours, one_by_one, *map(in_batches, models)
+    works = ours, one_by_one, ours_with_finder, *map(in_batches, models)
     for work in works:
         work()
     taken = seconds_in_turn(*works)
     rates = {
         "hv_predict": len(files) / taken[0],
-        "keras_batches": len(files) / min(taken[2:]),
-        "keras_batches_slowest": len(files) / max(taken[2:]),
+        "keras_batches": len(files) / min(taken[3:]),
+        "keras_batches_slowest": len(files) / max(taken[3:]),
         "keras_one_by_one": len(few) / taken[1],
+        "hv_predict_finder": len(files) / taken[2],
     }
     return {
         **{f"{name}_images_per_s": rate for name, rate in rates.items()},
         "ratio_batches": rates["hv_predict"] / rates["keras_batches"],
+        "ratio_finder": rates["hv_predict_finder"] / rates["keras_batches"],
         "ratio_one_by_one": rates["hv_predict"] / rates["keras_one_by_one"],
     }
 

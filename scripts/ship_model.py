@@ -1,9 +1,11 @@
 """Put the finished model of a run folder into the package, where `hv predict` finds it.
 
     python scripts/ship_model.py runs/native
+    python scripts/ship_model.py runs/travelling --name travelling
 
-Copies model.onnx and its two companions to hv_utils/shipped/hematovision.* after loading them, so
-that what is damaged is not shipped.
+Copies model.onnx and its two companions to hv_utils/shipped/ after loading them, so that what is
+damaged is not shipped: to hematovision.*, which takes whole pictures, or to travelling.*, which
+takes cells.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from hv_utils.ground.runs import Run
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier, arrays_path, facts_path
 from hv_utils.network.export import write_companions
 
-LARGEST = 20e6  # bytes, all weights of the package together
+LARGEST = 25e6  # bytes, all weights of the package together
 LOCAL = ("made_from_sha256",)  # of no use outside the run
 
 
@@ -56,8 +58,10 @@ def main() -> None:
     """Ship the run named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a run folder with model.onnx")
+    parser.add_argument("--name", choices=("hematovision", "travelling"), default="hematovision")
+    options = parser.parse_args()
     try:
-        path = ship(Run.open(parser.parse_args().run))
+        path = ship(Run.open(options.run), SHIPPED_MODEL.with_name(f"{options.name}.onnx"))
     except HematoVisionError as error:
         parser.exit(1, f"ship_model: {error}\n")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -92,6 +92,7 @@ STEPS = (
         ("claims.csv",),
     ),
     Step("11_box", (), ("box.json",)),
+    Step("12_laboratories", (), ("laboratories.json",)),
 )
 
 

@@ -6,6 +6,8 @@ Pictures of 30x30, 360x363 and 4000x3000 pixels, of any laboratory, end up alike
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -15,10 +17,11 @@ from hv_utils.fields.stain import LEAST_GROUND, inside_border
 VIEW_SIDE = 160  # pixels
 VIEW_UM = 0.125  # µm a pixel: finer than the copies of the public set, which have 0.147
 GROUND = 240  # grey level of the empty ground
+GAINS = (0.3, 3.0)  # of a band's density, at most, where a stain gets another hue
 
 
-def main_cell(finding: Finding) -> Cell | None:
-    """Return the cell that a picture with one label is most likely of.
+def by_prominence(finding: Finding) -> list[Cell]:
+    """Return the cells, first the one that a picture with one label is most likely of.
 
     Parameters
     ----------
@@ -26,8 +29,8 @@ def main_cell(finding: Finding) -> Cell | None:
 
     Returns
     -------
-    Cell or None
-        A large one, whole and near the middle; None where there is none at all.
+    list of Cell
+        Large ones, whole and near the middle, come first.
     """
     height, width = finding.size
 
@@ -35,7 +38,12 @@ def main_cell(finding: Finding) -> Cell | None:
         away = np.hypot(cell.x - width / 2, cell.y - height / 2) / (min(height, width) / 2)
         return min(cell.nucleus_um2, 80.0) * (0.5 if cell.cut else 1.0) * np.exp(-0.5 * away**2)
 
-    return max(finding.cells, key=weight, default=None)
+    return sorted(finding.cells, key=weight, reverse=True)
+
+
+def main_cell(finding: Finding) -> Cell | None:
+    """Return the first of `by_prominence`; None where there is no cell at all."""
+    return next(iter(by_prominence(finding)), None)
 
 
 def neutral(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
@@ -104,3 +112,53 @@ def standard_view(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(GROUND, GROUND, GROUND),
     )
+
+
+def stain_levels(view: np.ndarray) -> np.ndarray:
+    """Return the optical density of the darker half of a view's middle, float32 (3,)."""
+    side = view.shape[0]
+    low, high = side // 2 - 40, side // 2 + 40
+    density = to_density(np.ascontiguousarray(view[low:high:2, low:high:2])).reshape(-1, 3)
+    total = density.sum(axis=1)
+    dark = total >= np.partition(total, total.size // 2)[total.size // 2]
+    return np.maximum(density[dark].mean(axis=0), 0.08).astype(np.float32)
+
+
+def to_density(image: np.ndarray) -> np.ndarray:
+    """Return optical density against the standard ground, float32, of a uint8 image."""
+    table = np.log((GROUND + 4) / (np.arange(256, dtype=np.float32) + 4))
+    return cv2.LUT(image, table.astype(np.float32))
+
+
+def to_light(density: np.ndarray) -> np.ndarray:
+    """Return the uint8 image of an optical density."""
+    light = cv2.exp(-density) * (GROUND + 4) - 4
+    return np.clip(light + 0.5, 0, 255).astype(np.uint8)
+
+
+def stain_hue(view: np.ndarray) -> np.ndarray:
+    """Return the hue of a view's nuclear stain: the bands' shares of its density, float (3,)."""
+    levels = stain_levels(view)
+    return levels / levels.sum()
+
+
+def in_hue(view: np.ndarray, hue: Sequence[float]) -> np.ndarray:
+    """Give a view's nuclear stain another hue, as strong as it was.
+
+    One laboratory's nuclei are blue, another's magenta. How dark they are, and what is darker than
+    what, tells of the cell and stays.
+
+    Parameters
+    ----------
+    view : numpy.ndarray, shape (side, side, 3), uint8
+    hue : sequence of float
+        As from `stain_hue`: three shares that sum to 1.
+
+    Returns
+    -------
+    numpy.ndarray, shape (side, side, 3), uint8
+    """
+    own = stain_hue(view)
+    gain = np.asarray(hue) / own
+    gain = np.clip(gain / (gain * own).sum(), *GAINS).astype(np.float32)
+    return to_light(to_density(view) * gain)

@@ -254,6 +254,30 @@ def score_intervals(
     return fig
 
 
+def label_curves(rows: pd.DataFrame) -> Figure:
+    """Draw a score against the number of labels, a line for each set.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        `set`, `labels`, `mean`, `min`, `max`.
+
+    Returns
+    -------
+    Figure
+        The band reaches from the lowest draw to the highest.
+    """
+    fig, ax = new_figure(size=(WIDTH, 3.4))
+    styles = ((RIGHT, "o", "-"), (WRONG, "D", "--"), (NEUTRAL, "s", "-."))
+    for (name, part), (colour, marker, line) in zip(rows.groupby("set"), styles, strict=False):
+        ax.fill_between(part["labels"], part["min"], part["max"], color=colour, alpha=0.15, lw=0)
+        ax.plot(part["labels"], part["mean"], line, marker=marker, color=colour, label=name)
+    ax.set(xlabel="labelled cells", ylabel="macro-F1 on the others", ylim=(0, 1))
+    if len(rows):
+        ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
 def cell_strip(cells: pd.DataFrame, *, name_worst: int = 6) -> Figure:
     """Draw one mark for each cell: the share of its images judged right.
 

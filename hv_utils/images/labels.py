@@ -16,6 +16,11 @@ from hv_utils.ground.errors import HematoVisionError
 CLASSES = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
 """The four classes of the data set, in alphabetical order: the default, never a limit."""
 
+KINDS = tuple(sorted((*CLASSES, "basophil", "erythroblast", "ig", "platelet")))
+"""What the model of cells knows. Erythroblasts and immature granulocytes (`ig`: promyelocytes,
+myelocytes, metamyelocytes) belong in the marrow: in the blood of an adult they are a finding. The
+names are those of `acevedo2020`; the glossary tells of each."""
+
 MICROMETRES_PER_PIXEL = 0.072
 """Scale of the 640x480 photos of `bccd`, if the median red-cell box (104 px) is 7.5 µm wide."""
 
@@ -147,7 +152,10 @@ MORPHOLOGY = {
 """The types of white cell by name: those of `CLASSES` and the basophil, which lies outside them."""
 
 _BY_LABEL = {name.upper(): name for name in MORPHOLOGY}
-_BY_LABEL |= {f"{name.upper()}S": name for name in MORPHOLOGY}
+_BY_LABEL |= {name.upper(): name for name in KINDS}
+_BY_LABEL |= {f"{name.upper()}S": name for name in (*MORPHOLOGY, *KINDS)}
+_BY_LABEL |= dict.fromkeys(("IMMATURE GRANULOCYTE", "IMMATURE GRANULOCYTES"), "ig")
+_BY_LABEL |= dict.fromkeys(("NORMOBLAST", "NORMOBLASTS", "NRBC"), "erythroblast")
 
 
 def morphology_table() -> pd.DataFrame:

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from hv_utils.images.listing import find_images
-from hv_utils.inference.onnx_model import UNREADABLE
-from hv_utils.inference.predict import open_classifier, predict_rows
+from hv_utils.inference.predict import columns, open_classifier, predict_rows
+from hv_utils.inference.preparation import STANDARD, VIEW, preparation_of
 from hv_utils.inference.reports import Report, overlay_paths, progress, save_overlay
 from hv_utils.inference.table_file import table_file, table_key
 
@@ -21,6 +21,7 @@ def label_images(
     csv: str | Path | None = None,
     cam: str | Path | None = None,
     model: str | Path | None = None,
+    um_per_pixel: float | None = None,
     batch_size: int = 4,
     complain: Callable[[str], None] = print,
 ) -> Report:
@@ -37,11 +38,13 @@ def label_images(
         The folder of the Grad-CAM overlays to write.
     model : str or Path, optional
         See `predict.open_classifier`.
+    um_per_pixel : float, optional
+        See `preparation.preparation_of`.
     batch_size : int
         Images of one call of the model.
     complain : callable
-        Takes a line on each image that cannot be read, on files that were passed over, and on rows
-        that were there.
+        Takes a line on each image that cannot be read, on cells that are cut off or not there, on
+        files that were passed over, and on rows that were there.
 
     Returns
     -------
@@ -55,25 +58,30 @@ def label_images(
     listing = find_images(paths, besides=cam)
     files = listing.files
     classify, meta = open_classifier(model, cam=bool(cam))
+    prepare = preparation_of(meta, um_per_pixel=um_per_pixel)
     if listing.others:
         complain(listing.left_out())
-    report = Report(meta["classes"], total=len(files))
+    report = Report(meta["classes"])
     overlays = overlay_paths(files, cam) if cam else {}
     with ExitStack() as stack:
         table = None
         if csv:
-            key = table_key(files, {**meta, "workers": 0, "cam": cam and os.path.abspath(cam)})
-            table = stack.enter_context(table_file(csv, meta["classes"], key=key))
+            settings = {"workers": 0, "cam": cam and os.path.abspath(cam), "um": um_per_pixel}
+            names = columns(meta["classes"], cells=meta.get(VIEW) == STANDARD)
+            table = stack.enter_context(
+                table_file(csv, names, key=table_key(files, {**meta, **settings}))
+            )
             for row in table.kept(files, batch_size=batch_size):
                 report.add(row)
-        done = report.counts.total()
+        done = report.images
         if done:
-            complain(f"going on: {done:,} of {len(files):,} rows of {csv} were there")
+            complain(f"going on: {done:,} of {len(files):,} images of {csv} were there")
         rows = predict_rows(
             islice(files, done, None),
             classify,
             classes=meta["classes"],
             size=tuple(meta["size"]),
+            prepare=prepare,
             batch_size=batch_size,
             workers=meta["workers"],
         )
@@ -83,6 +91,6 @@ def label_images(
                 save_overlay(row, overlays[row["path"]])
             if table:
                 table.write(row)
-            if row["status"] == UNREADABLE:
+            if row["reason"]:
                 complain(row["reason"])
     return report

@@ -16,26 +16,21 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import PROJECT_ROOT
-from hv_utils.images.reading import ImageError, read_resized
-from hv_utils.inference.onnx_model import (
-    NOT_A_CELL,
-    OK,
-    SHIPPED_MODEL,
-    UNREADABLE,
-    OnnxClassifier,
-    Verdicts,
-)
+from hv_utils.inference.onnx_model import NOT_A_CELL, OK, SHIPPED_MODEL, OnnxClassifier, Verdicts
+from hv_utils.inference.preparation import PLACE, Preparation, Shown, preparation_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Classifier = Callable[[np.ndarray], np.ndarray | Verdicts]
+TRAVELLING_MODEL = SHIPPED_MODEL.with_name("travelling.onnx")
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 
-def columns(classes: Sequence[str]) -> list[str]:
-    """Return the columns of the prediction table."""
-    return ["path", "predicted", "confidence", "status", *prob_columns(classes)]
+def columns(classes: Sequence[str], *, cells: bool = False) -> list[str]:
+    """Return the columns of the prediction table; where pictures are searched for cells, more."""
+    names = ["path", "predicted", "confidence", "status", *prob_columns(classes)]
+    return [*names, *PLACE] if cells else names
 
 
 def predict_rows(
@@ -44,6 +39,7 @@ def predict_rows(
     *,
     classes: Sequence[str],
     size: tuple[int, int],
+    prepare: Preparation | None = None,
     batch_size: int = 32,
     workers: int = 1,
 ) -> Iterator[dict]:
@@ -60,6 +56,8 @@ def predict_rows(
         The K classes.
     size : tuple of int
         (height, width) the classifier wants.
+    prepare : callable, optional
+        See `preparation.preparation_of`; by default the whole picture is resized.
     batch_size : int
         Images of one call of `classify`.
     workers : int
@@ -70,16 +68,20 @@ def predict_rows(
     ------
     dict
         One row of the prediction table (see `columns`), in the order of `paths`, with a `reason`
-        and, where the verdicts have one, a `heat_map`. `status` is
+        and, where the verdicts have one, a `heat_map`; of each cell where the preparation finds
+        cells, then with the `view` that was judged. `status` is
 
         - `ok`;
         - `unsure`: the probability is too low, `predicted` is the likeliest class;
         - `not_a_cell`: not like a single white cell, `predicted` is empty;
         - `unreadable`: no figures, and a `reason`. No prediction is made up.
     """
+    prepare = prepare or preparation_of({"size": size})
 
     def judge(names: list[Path]) -> list[dict]:
-        return _judge(names, classify, classes, size)
+        shown = [(path, one) for path in names for one in prepare(path)]
+        parts = (shown[i : i + batch_size] for i in range(0, len(shown), batch_size))
+        return [row for part in parts for row in _judge(part, classify, classes)]
 
     waiting = iter(paths)
     parts = iter(lambda: list(islice(waiting, batch_size)), [])
@@ -97,53 +99,41 @@ def predict_rows(
 
 
 def _judge(
-    names: list[Path], classify: Classifier, classes: Sequence[str], size: tuple[int, int]
+    shown: list[tuple[Path, Shown]], classify: Classifier, classes: Sequence[str]
 ) -> list[dict]:
-    images, reasons = [], []
-    for path in names:
-        try:
-            images.append(read_resized(path, size))
-            reasons.append("")
-        except ImageError as error:
-            reasons.append(str(error))
+    images = [one.image for _, one in shown if one.image is not None]
     verdicts = classify(np.stack(images)) if images else np.zeros((0, len(classes)))
     if not isinstance(verdicts, Verdicts):
         verdicts = Verdicts(verdicts, [OK] * len(images))
     rows, position = [], 0
-    for path, reason in zip(names, reasons, strict=True):
-        if reason:
-            rows.append(_unreadable(path, reason, classes))
+    for path, one in shown:
+        row = {"path": str(path), "reason": one.reason, **(one.place or {})}
+        if one.image is None:
+            row |= {"predicted": "", "status": one.status, "confidence": math.nan}
+            row |= dict.fromkeys(prob_columns(classes), math.nan)
         else:
-            rows.append(_labelled(path, verdicts, position, classes))
+            row |= _labelled(verdicts, position, classes)
             position += 1
+            if one.status and row["status"] == OK:
+                row["status"] = one.status
+            if one.place:
+                row["view"] = one.image
+        rows.append(row)
     return rows
 
 
-def _labelled(path: Path, verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict:
+def _labelled(verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict:
     probabilities, status = verdicts.pred_probs[position], verdicts.statuses[position]
     best = int(np.argmax(probabilities))
     row = {
-        "path": str(path),
         "predicted": "" if status == NOT_A_CELL else classes[best],
         "confidence": float(probabilities[best]),
         "status": status,
         **dict(zip(prob_columns(classes), map(float, probabilities), strict=True)),
-        "reason": "",
     }
     if verdicts.heat_maps is not None:
         row["heat_map"] = verdicts.heat_maps[position]
     return row
-
-
-def _unreadable(path: Path, reason: str, classes: Sequence[str]) -> dict:
-    figures = dict.fromkeys(("confidence", *prob_columns(classes)), math.nan)
-    return {
-        "path": str(path),
-        "predicted": "",
-        "status": UNREADABLE,
-        **figures,
-        "reason": reason,
-    }
 
 
 def prediction_table(rows: Iterable[Mapping], classes: Sequence[str]) -> pd.DataFrame:
@@ -154,14 +144,14 @@ def prediction_table(rows: Iterable[Mapping], classes: Sequence[str]) -> pd.Data
 
 
 def default_model() -> Path:
-    """Return the shipped model, or else the one of the demo's run.
+    """Return the shipped model of cells, or else that of whole pictures, or that of the demo's run.
 
     Raises
     ------
     HematoVisionError
         Where there is neither.
     """
-    for path in (SHIPPED_MODEL, DEMO_MODEL):
+    for path in (TRAVELLING_MODEL, SHIPPED_MODEL, DEMO_MODEL):
         if path.is_file():
             return path
     raise HematoVisionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import Counter
@@ -30,22 +31,22 @@ class Report:
     Parameters
     ----------
     classes : sequence of str
-    total : int
-        Images to come.
     shown : int
-        Rows that the table holds; of more images a summary follows.
+        Rows that the table holds; of more a summary follows.
 
     Attributes
     ----------
+    images : int
+        How many there were; a picture of several cells has several rows.
     counts : Counter
-        Images by status.
+        Rows by status.
     predicted : Counter
-        Images with status `ok` by class.
+        Rows with status `ok` by class.
     """
 
-    def __init__(self, classes: Sequence[str], *, total: int, shown: int = SHOWN) -> None:
+    def __init__(self, classes: Sequence[str], *, shown: int = SHOWN) -> None:
         self.classes = classes
-        self.total = total
+        self.images = 0
         self.shown = shown
         self.rows: list[dict] = []
         self.counts: Counter = Counter()
@@ -53,11 +54,12 @@ class Report:
 
     def add(self, row: Mapping) -> None:
         """Take in one row of the prediction table."""
+        self.images += not row.get("cell", 1) > 1  # where no cell was found it is NaN
         self.counts[row["status"]] += 1
         if row["status"] == OK:
             self.predicted[row["predicted"]] += 1
         if len(self.rows) < self.shown:
-            self.rows.append({name: row[name] for name in row if name != "heat_map"})
+            self.rows.append({name: row[name] for name in row if name not in ("heat_map", "view")})
 
     def text(self) -> str:
         """Return the table and, where it does not hold all images, the summary, as printed."""
@@ -70,16 +72,20 @@ class Report:
             console.width = PIPED_WIDTH  # a file has no edge at which to cut
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("image", overflow="fold")
+        searched = any("cell" in row for row in self.rows)
+        if searched:
+            table.add_column("cell", justify="right")
         for name in ("predicted", "status", *self.classes):
             table.add_column(name, justify="right" if name in self.classes else "left")
         folder = _common_folder([row["path"] for row in self.rows])
         for row in self.rows:
             figures = [
-                "" if row["status"] == UNREADABLE else f"{row[name]:.3f}"
+                "" if row[name] != row[name] else f"{row[name]:.3f}"  # NaN
                 for name in prob_columns(self.classes)
             ]
             table.add_row(
                 Text(os.path.relpath(row["path"], folder)),  # no markup: names may hold [brackets]
+                *([_whole(row.get("cell", math.nan))] if searched else []),
                 row["predicted"],
                 row["status"],
                 *figures,
@@ -87,14 +93,19 @@ class Report:
             )
         with console.capture() as capture:
             console.print(table)
-            if self.total > len(self.rows):
-                console.print(f"… and {self.total - len(self.rows):,} more. All {self.total:,}:")
+            total = self.counts.total()
+            if total > len(self.rows):
+                console.print(f"… and {total - len(self.rows):,} more. All {total:,}:")
                 for name in self.classes:
                     console.print(f"  {name:<14}{self.predicted[name]:>9,}")
                 for status in STATUSES[1:]:
                     if self.counts[status]:
                         console.print(f"  {status:<14}{self.counts[status]:>9,}")
         return capture.get().rstrip("\n")
+
+
+def _whole(number: float) -> str:
+    return "" if number != number else f"{number:.0f}"
 
 
 def _common_folder(paths: list[str]) -> str:
@@ -110,6 +121,7 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
     ----------
     rows : iterable of dict
     total : int
+        Images.
 
     Yields
     ------
@@ -125,7 +137,8 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
     shown = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # On the error stream, so that the table can be redirected.
     with Progress("predicting", *shown, console=Console(stderr=True), transient=True) as bar:
-        yield bar.track(rows, total=total)
+        task = bar.add_task("predicting", total=total)
+        yield (bar.advance(task, not row.get("cell", 1) > 1) or row for row in rows)
 
 
 def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
@@ -158,13 +171,14 @@ def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
 
 
 def save_overlay(row: Mapping, path: Path) -> None:
-    """Lay a row's heat map over its image, at most 2,000 pixels a side, and write it as PNG.
+    """Lay a row's heat map over what was judged, at most 2,000 pixels a side, and write it as PNG.
 
     Parameters
     ----------
     row : mapping
         From `predict_rows`; without a heat map nothing is written.
     path : Path
+        Of the image's overlay; those of further cells are numbered.
     """
     from PIL import Image
 
@@ -172,7 +186,9 @@ def save_overlay(row: Mapping, path: Path) -> None:
 
     if row.get("heat_map") is None:
         return
-    image = Image.fromarray(read_image(row["path"]))
+    if row.get("cell", 1) > 1:
+        path = path.with_stem(f"{path.stem}-cell{row['cell']}")
+    image = Image.fromarray(row["view"] if "view" in row else read_image(row["path"]))
     image.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))  # colours take a hundred bytes a pixel
     with atomic_path(path) as temporary:
         Image.fromarray(overlay(np.asarray(image), row["heat_map"])).save(temporary)

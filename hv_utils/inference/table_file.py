@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.listing import IMAGE_SUFFIXES
-from hv_utils.inference.predict import columns
+from hv_utils.inference.preparation import PLACE
 
 TEXTS = ("path", "predicted", "status")
 KEY_DIGITS = 12
@@ -48,12 +48,13 @@ class TableFile:
     ----------
     file : text file
         Open for reading and appending.
-    classes : sequence of str
+    names : sequence of str
+        The columns, see `predict.columns`.
     """
 
-    def __init__(self, file: TextIO, classes: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
         self._file = file
-        self._names = columns(classes)
+        self._names = list(names)
         self._write = csv.writer(file, lineterminator="\n").writerow
 
     def kept(self, files: Sequence[Path], *, batch_size: int) -> Iterator[dict]:
@@ -73,37 +74,62 @@ class TableFile:
         """
         whole = 0
         if self._file.readable():  # a pipe is not
-            lines, images = _Lines(self._file.buffer), iter(files)
+            lines = _Lines(self._file.buffer)
             rows = csv.reader(lines)
             if next(rows, None) == self._names:
                 whole = lines.position
-                while batch := self._rows(islice(images, batch_size), rows):
-                    yield from batch
-                    whole = lines.position
+                images, waiting = self._images(rows, lines), iter(files)
+                while batch := list(islice(waiting, batch_size)):
+                    found = list(islice(images, len(batch)))
+                    if [path for path, _, _ in found] != [_as_read(path) for path in batch]:
+                        break
+                    for path, (_, group, _) in zip(batch, found, strict=True):
+                        yield from ({**row, "path": str(path), "reason": ""} for row in group)
+                    whole = found[-1][2]
             self._file.buffer.truncate(whole)
         if not whole:
             self._write(self._names)
 
-    def _rows(self, images: Iterable[Path], rows: Iterator[list[str]]) -> list[dict]:
-        """Read a row for each of some images; none where one of them has no row that is whole."""
-        found = []
-        for image in images:
-            cells = dict(zip(self._names, next(rows, ()), strict=False))
-            try:
-                row = {
-                    name: cells[name] if name in TEXTS else float(cells[name] or "nan")
-                    for name in self._names
-                }
-            except (KeyError, ValueError):
-                return []
-            if row["path"] != str(image).encode(errors=UNTEXT).decode():
-                return []
-            found.append({**row, "path": str(image), "reason": ""})
-        return found
+    def _images(
+        self, rows: Iterator[list[str]], lines: _Lines
+    ) -> Iterator[tuple[str, list[dict], int]]:
+        """Yield the images of a table: path, rows, and where in the file they end.
+
+        Of the last image cells may be missing: it is left out where an image can have several.
+        """
+        several = PLACE[0] in self._names
+        group, end = [], 0
+        for cells in rows:
+            row = self._parsed(cells)
+            if row is None:
+                break
+            if group and not (several and row["path"] == group[0]["path"]):
+                yield group[0]["path"], group, end
+                group = []
+            group.append(row)
+            end = lines.position
+        if group and not several:
+            yield group[0]["path"], group, end
+
+    def _parsed(self, cells: list[str]) -> dict | None:
+        """Return a row of the table; None where it is not whole."""
+        try:
+            named = dict(zip(self._names, cells, strict=True))
+            return {
+                name: text if name in TEXTS else float(text or "nan")
+                for name, text in named.items()
+            }
+        except ValueError:
+            return None
 
     def write(self, row: Mapping) -> None:
         """Append a row of the prediction table; from then on no kill takes it back."""
         self._write(["" if row[name] != row[name] else row[name] for name in self._names])  # NaN
+
+
+def _as_read(path: Path) -> str:
+    """Return a path as it reads after it was written."""
+    return str(path).encode(errors=UNTEXT).decode()
 
 
 class _Lines:
@@ -125,7 +151,7 @@ class _Lines:
 
 
 @contextmanager
-def table_file(path: str | Path, classes: Sequence[str], *, key: str) -> Iterator[TableFile]:
+def table_file(path: str | Path, names: Sequence[str], *, key: str) -> Iterator[TableFile]:
     """Open the file of a prediction table, which appears when the block ends without an error.
 
     Until then the rows lie beside it in `<name>.<key>.partial`, where an interrupt, a kill or a
@@ -136,7 +162,8 @@ def table_file(path: str | Path, classes: Sequence[str], *, key: str) -> Iterato
     ----------
     path : str or Path
         A link stays a link: the file that it names is written.
-    classes : sequence of str
+    names : sequence of str
+        The columns.
     key : str
         See `table_key`.
 
@@ -171,7 +198,7 @@ def table_file(path: str | Path, classes: Sequence[str], *, key: str) -> Iterato
     with file:
         if not stream:
             _hold(file, partial)
-        yield TableFile(file, classes)
+        yield TableFile(file, names)
         if not stream:
             os.fsync(file.fileno())
     if not stream:

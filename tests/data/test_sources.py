@@ -224,10 +224,11 @@ def test_file_names_that_are_no_text(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "web"}, "source to be one of demo, kaggle, folder"),
+        ({"source": "web"}, "source to be one of demo, kaggle, pbc, folder"),
         ({"source": "folder"}, "-p folder PATH"),
         ({"source": "folder", "folder": "/nowhere/at/all"}, "nothing is at"),
         ({"source": "kaggle", "archive": "/nowhere.zip"}, "nothing is at"),
+        ({"source": "pbc"}, "--archive PATH"),
     ],
 )
 def test_wrong_source(options, message, tmp_path):

@@ -8,7 +8,18 @@ import pytest
 
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.fields.finder import find_cells
-from hv_utils.fields.view import GROUND, VIEW_SIDE, VIEW_UM, main_cell, standard_view
+from hv_utils.fields.view import (
+    GROUND,
+    VIEW_SIDE,
+    VIEW_UM,
+    in_hue,
+    main_cell,
+    stain_hue,
+    stain_levels,
+    standard_view,
+    to_density,
+    to_light,
+)
 from hv_utils.images.labels import CLASSES
 
 
@@ -102,3 +113,18 @@ def test_the_main_cell_is_near_the_middle_and_whole(photos):
     assert main_cell(replace(found, cells=[corner, middle])) is middle
     assert main_cell(replace(found, cells=[cut, middle])) is middle
     assert main_cell(replace(found, cells=[cell, speck])) is cell
+
+
+def test_two_stains_come_to_one_hue_and_stay_as_strong(photos):
+    for photo in photos:
+        view = viewed(photo.image, um_per_pixel=0.072)
+        magenta = to_light(to_density(view) * np.array([0.6, 1.1, 1.4], np.float32))
+        hue = stain_hue(view)
+        assert np.abs(stain_hue(magenta) - hue).max() > 0.05
+        back = in_hue(magenta, hue)
+        np.testing.assert_allclose(stain_hue(back), hue, atol=0.02)
+        apart = [np.abs(other.astype(int) - view).mean() for other in (back, magenta)]
+        assert apart[0] < 0.6 * apart[1]
+        strong = stain_levels(magenta).sum()
+        assert stain_levels(back).sum() == pytest.approx(strong, rel=0.1)
+        np.testing.assert_allclose(in_hue(view, hue), view, atol=1)

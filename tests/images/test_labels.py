@@ -55,6 +55,9 @@ def test_table_shows_the_same_facts():
         ("Basophil", "basophil"),
         ("Red   Cell", "red cell"),
         ("Echinocytes", "echinocytes"),
+        ("Platelets", "platelet"),
+        ("Immature  granulocyte", "ig"),
+        ("nRBC", "erythroblast"),
     ],
 )
 def test_labels_are_brought_to_one_spelling(written, label):

@@ -149,14 +149,14 @@ def test_each_overlay_has_a_name_that_leads_back_to_its_image():
 
 
 def test_brackets_in_a_name_are_no_markup():
-    report = Report(CLASSES, total=1)
+    report = Report(CLASSES)
     row = {"path": "/a/we[bold]ird[y].png", "predicted": "dark", "status": "ok"}
     report.add({**row, "prob_dark": 1.0, "prob_light": 0.0})
     assert "we[bold]ird[y].png" in report.text()
 
 
 def test_a_report_of_many_ends_in_a_summary():
-    report = Report(CLASSES, total=50, shown=3)
+    report = Report(CLASSES, shown=3)
     for number in range(50):
         status = "unsure" if number == 7 else "ok"
         row = {"path": f"/a/b/{number}.png", "predicted": "dark", "status": status}
@@ -218,8 +218,8 @@ def test_a_damaged_model_is_refused_in_one_line(folder, model):
 
 
 def test_without_a_model_the_command_says_how_to_get_one(monkeypatch, tmp_path, model):
-    monkeypatch.setattr(predict, "SHIPPED_MODEL", tmp_path / "none.onnx")
-    monkeypatch.setattr(predict, "DEMO_MODEL", tmp_path / "none-either.onnx")
+    for name in ("TRAVELLING_MODEL", "SHIPPED_MODEL", "DEMO_MODEL"):
+        monkeypatch.setattr(predict, name, tmp_path / "none.onnx")
     with pytest.raises(HematoVisionError, match="hv run"):
         predict.default_model()
     monkeypatch.setattr(predict, "DEMO_MODEL", model)

@@ -16,6 +16,7 @@ from test_onnx_model import write_model
 
 from conftest import ROOT
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.inference.predict import columns
 from hv_utils.inference.table_file import table_file, table_key
 
 CLASSES = ("dark", "light")
@@ -43,7 +44,7 @@ def same(first, second):
 
 def write(path, rows, *, key="k", stop_after=None, batch_size=2):
     """Write the rows that are not there, and return those that were."""
-    with table_file(path, CLASSES, key=key) as table:
+    with table_file(path, columns(CLASSES), key=key) as table:
         kept = list(table.kept(FILES, batch_size=batch_size))
         for number, one in enumerate(rows[len(kept) :]):
             if number == stop_after:
@@ -60,7 +61,7 @@ def whole(tmp_path):
 
 def test_the_table_appears_when_it_is_whole(tmp_path, whole):
     path = tmp_path / "new folder" / "out.csv"
-    with table_file(path, CLASSES, key="k") as table:
+    with table_file(path, columns(CLASSES), key="k") as table:
         assert list(table.kept(FILES, batch_size=2)) == []
         for one in ROWS:
             table.write(one)
@@ -120,7 +121,7 @@ def test_the_old_table_stays_until_the_new_one_is_whole(tmp_path, whole):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows refuses the renaming instead")
 def test_two_commands_do_not_write_one_table(tmp_path):
-    with table_file(tmp_path / "out.csv", CLASSES, key="k"):
+    with table_file(tmp_path / "out.csv", columns(CLASSES), key="k"):
         with pytest.raises(HematoVisionError, match="another one is at it"):
             write(tmp_path / "out.csv", ROWS)
 
@@ -205,7 +206,7 @@ def test_a_stopped_command_goes_on(images, tmp_path, name):
     assert not table.exists()
     code, out, err = finished(predict(images, table, "--batch-size", "1"))
     assert code == 1, "the file that is no image shows in the exit status, whoever met it"
-    assert "rows of" in err
+    assert "images of" in err
     assert "going on" in err
     assert table.read_bytes() == whole.read_bytes()
     assert f"{N_IMAGES}" in out

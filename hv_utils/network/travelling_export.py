@@ -1,0 +1,133 @@
+"""A model of standard views finished: exported, calibrated, with the thresholds of its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hv_utils.fields.view import VIEW_UM, in_hue, stain_hue, stain_levels
+from hv_utils.ground.predictions import label_index
+from hv_utils.inference.novelty import QUANTILE, fit_novelty
+from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
+from hv_utils.inference.preparation import HUE, STANDARD, VIEW
+from hv_utils.network.export import export_model, write_companions
+from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
+from hv_utils.network.learnt import FACT
+from hv_utils.network.model import save_model
+from hv_utils.network.restaining import augmented, restained, worn
+from hv_utils.network.travelling import Settings, draw_rows
+from hv_utils.network.views import Views, middle
+from hv_utils.scores.calibration import fit_temperature
+from hv_utils.scores.thresholds import choose_threshold
+
+if TYPE_CHECKING:
+    import keras
+
+SHOWN = 1200  # views of training and of validation, each as it is and changed
+TARGET = 0.95  # accuracy of what is answered
+RANK = 64
+
+
+def finish(
+    model: keras.Model,
+    views: Views,
+    classes: tuple[str, ...],
+    settings: Settings,
+    folder: Path,
+) -> Path:
+    """Export a model, and fit on training and validation views what goes with it.
+
+    A foreign laboratory is imitated: temperature and thresholds are fitted on validation views as
+    they are and changed at random as in training, in stain and focus twice over, so that they are
+    stranger than what was learnt. Fitted on the views alone they would say *not_a_cell* to every
+    other stain.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `travelling.train`; its kernels are rounded in place.
+    views : Views
+        With the parts train and val.
+    classes : tuple of str
+    settings : travelling.Settings
+    folder : Path
+        Gets `model.keras` and `model.onnx` with their companions.
+
+    Returns
+    -------
+    Path
+        Of `model.onnx`.
+    """
+    learnt, val = views.part("train"), views.part("val")
+    hue = usual_hue(learnt)
+    named = learnt.table.loc[learnt.table["laboratory"] == "kaggle", "group"]
+    round_kernels(model)
+    facts = {
+        "start_weights": settings.start,
+        FACT: sorted({f"kaggle/{group}" for group in named}),
+        "seed": settings.seed,
+        VIEW: STANDARD,
+        "um_per_pixel": VIEW_UM,
+        HUE: hue,
+    }
+    source = save_model(model, folder / "model.keras", classes=classes, **facts)
+    path = export_model(source, folder / "model.onnx")
+    plain = OnnxClassifier.load(path)
+    _, features, y_train = outputs(plain, learnt, hue, seed=0)
+    logits, val_features, y_val = outputs(plain, val, hue, seed=1)
+    temperature = fit_temperature(y_val, plain.probabilities(logits))
+    cooled = OnnxClassifier(
+        plain.session, plain.classes, plain.size, plain.head, temperature=temperature
+    )
+    threshold = choose_threshold(y_val, cooled.probabilities(logits), target=TARGET)
+    novelty = fit_novelty(features, y_train, val_features, rank=RANK)
+    with np.load(arrays_path(path)) as stored:
+        arrays = {
+            name: stored[name].astype(np.float16) if name.endswith("_kernel") else stored[name]
+            for name in stored.files
+            if not name.startswith(VECTOR_PREFIX)  # nothing goes on training from it
+        }
+    found: dict[str, Any] = {
+        "temperature": temperature,
+        "thresholds": {
+            "unsure_below": threshold.unsure_below,
+            "not_a_cell_above": novelty.threshold,
+        },
+        "calibration": {**threshold.facts(), "n_val": len(y_val)},
+        "novelty": {"n_train": len(y_train), "rank": novelty.basis.shape[1], "quantile": QUANTILE},
+    }
+    facts = {**plain.meta, **found}
+    return write_companions(path, facts=facts, arrays={**arrays, **novelty.arrays()})
+
+
+def usual_hue(views: Views, *, count: int = SHOWN, seed: int = 0) -> list[float]:
+    """Return the mean hue of the nuclear stain in views, laboratories and kinds drawn evenly."""
+    rows = draw_rows(views.table, count, np.random.default_rng(seed))
+    hues = [stain_hue(views.view(row)) for row in rows]
+    return [round(float(share), 4) for share in np.mean(hues, axis=0)]
+
+
+def outputs(
+    model: OnnxClassifier, views: Views, hue: Sequence[float], *, seed: int, count: int = SHOWN
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return logits, features and classes of views as they are and changed, in one hue.
+
+    Laboratories and kinds are drawn equally often, so that none outweighs the others.
+    """
+    rng = np.random.default_rng(seed)
+    rows = draw_rows(views.table, count, rng)
+    others = rng.permutation(rows)
+    shown = [middle(views.view(row)) for row in rows]
+    for row, other in zip(rows, others, strict=True):
+        foreign = stain_levels(views.view(other))
+        view = augmented(views.view(row), rng, stain_levels(views.view(row)), foreign)
+        shown.append(worn(restained(view, rng, stain_levels(view), foreign), rng))
+    shown = [in_hue(np.ascontiguousarray(view), hue) for view in shown]
+    parts = [model.run(np.stack(shown[i : i + 8])) for i in range(0, len(shown), 8)]
+    logits = np.concatenate([logits for logits, _ in parts])
+    features = np.concatenate([feature_map.mean(axis=(1, 2)) for _, feature_map in parts])
+    truth = label_index(views.table["label"].iloc[rows], model.classes)
+    return logits, features, np.concatenate([truth, truth])
