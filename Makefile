@@ -33,7 +33,7 @@ check: $(READY)  ## lint, format, the doors between rooms and, where the book is
 bench: $(READY)  ## time this project against the usual ways, side by side
 	@$(BIN)/python scripts/bench.py
 
-model: $(READY)  ## train the model in the box anew on ARCHIVE=the real set's zip; 70 minutes
+model: $(READY)  ## train the home model anew on ARCHIVE=the real set's zip; 70 minutes
 	@test -n "$(ARCHIVE)" || { echo "make: expected the real data: make model ARCHIVE=blood-cells.zip"; exit 1; }
 	@$(BIN)/hv run --profile native --archive "$(ARCHIVE)" --until prediction
 	@$(BIN)/python scripts/ship_model.py runs/native

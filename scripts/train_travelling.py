@@ -3,7 +3,7 @@
     python scripts/train_travelling.py --kaggle blood-cells.zip --pbc PBC_dataset.zip
 
 Makes the standard views of both laboratories, trains on them, exports and calibrates the model.
-`ship_model.py` makes it the model in the box. About 50 minutes on one core.
+`ship_model.py` makes it what `hv predict` uses. About 50 minutes on one core.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.runs import environment, git_commit
 from hv_utils.images.labels import KINDS
 from hv_utils.network.laboratories import LABORATORIES
-from hv_utils.network.travelling import Settings, train
+from hv_utils.network.travelling import ViewTraining, train
 from hv_utils.network.travelling_export import finish
 from hv_utils.network.views import stored_views
 
@@ -51,7 +51,7 @@ def main() -> None:
         cells = {name: LABORATORIES[name](places[name][0]) for name in names}
         views = stored_views(cells, options.folder / "views")
         counts = views.table.groupby(["laboratory", "part", "label"]).size()
-        settings = Settings()
+        settings = ViewTraining()
         model = train(views, KINDS, settings, options.folder)
         path = finish(model, views, KINDS, settings, options.folder)
         if options.record:

@@ -91,7 +91,7 @@ STEPS = (
         ),
         ("claims.csv",),
     ),
-    Step("11_box", (), ("box.json",)),
+    Step("11_home_model", (), ("home-model.json",)),
     Step("12_laboratories", (), ("laboratories.json",)),
 )
 

@@ -39,7 +39,7 @@ WARM_UP = 0.05  # of all steps
 
 
 @dataclass(frozen=True)
-class Settings:
+class ViewTraining:
     """What a training is made of.
 
     Attributes
@@ -85,7 +85,9 @@ class Settings:
         return self.passes * self.steps_a_pass
 
 
-def train(views: Views, classes: tuple[str, ...], settings: Settings, folder: Path) -> keras.Model:
+def train(
+    views: Views, classes: tuple[str, ...], settings: ViewTraining, folder: Path
+) -> keras.Model:
     """Train, or go on after an interruption.
 
     Parameters
@@ -93,7 +95,7 @@ def train(views: Views, classes: tuple[str, ...], settings: Settings, folder: Pa
     views : Views
         With the parts train and val.
     classes : tuple of str
-    settings : Settings
+    settings : ViewTraining
     folder : Path
         After each pass it holds `state.npz` (all that is needed to go on) and `history.json`.
 
@@ -134,7 +136,7 @@ def train(views: Views, classes: tuple[str, ...], settings: Settings, folder: Pa
     return trainer.model
 
 
-def passes_done(state: Path, settings: Settings) -> int:
+def passes_done(state: Path, settings: ViewTraining) -> int:
     """Return how many passes lie behind a saved state; 0 where there is none."""
     if not state.exists():
         return 0
@@ -162,7 +164,7 @@ def draw_rows(table: pd.DataFrame, count: int, rng: np.random.Generator) -> np.n
 
 
 def view_batches(
-    views: Views, labels: np.ndarray, settings: Settings, number: int, side: int
+    views: Views, labels: np.ndarray, settings: ViewTraining, number: int, side: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the batches of one pass, made in a thread of their own: uint8 views and labels."""
     level = lru_cache(None)(lambda row: stain_levels(views.view(row)))
@@ -194,7 +196,7 @@ def view_batches(
         yield item
 
 
-def norm_views(views: Views, settings: Settings, side: int) -> np.ndarray:
+def norm_views(views: Views, settings: ViewTraining, side: int) -> np.ndarray:
     """Return training views as they are, drawn as in training, to measure the norms on."""
     rows = draw_rows(views.table, NORM_VIEWS, np.random.default_rng(settings.seed))
     return np.stack([middle(views.view(row), side) for row in rows])
@@ -232,13 +234,13 @@ class Trainer:
 
     Parameters
     ----------
-    settings : Settings
+    settings : ViewTraining
     classes : tuple of str
     side : int
         Of the views, in pixels.
     """
 
-    def __init__(self, settings: Settings, classes: tuple[str, ...], side: int) -> None:
+    def __init__(self, settings: ViewTraining, classes: tuple[str, ...], side: int) -> None:
         import keras
         import tensorflow as tf
 

@@ -18,7 +18,7 @@ from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
 from hv_utils.network.model import save_model
 from hv_utils.network.restaining import augmented, restained, worn
-from hv_utils.network.travelling import Settings, draw_rows
+from hv_utils.network.travelling import ViewTraining, draw_rows
 from hv_utils.network.views import Views, middle
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.thresholds import choose_threshold
@@ -35,7 +35,7 @@ def finish(
     model: keras.Model,
     views: Views,
     classes: tuple[str, ...],
-    settings: Settings,
+    settings: ViewTraining,
     folder: Path,
 ) -> Path:
     """Export a model, and fit on training and validation views what goes with it.
@@ -52,7 +52,7 @@ def finish(
     views : Views
         With the parts train and val.
     classes : tuple of str
-    settings : travelling.Settings
+    settings : travelling.ViewTraining
     folder : Path
         Gets `model.keras` and `model.onnx` with their companions.
 

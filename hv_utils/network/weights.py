@@ -45,7 +45,7 @@ def backbone(
     ----------
     weights : str
         `imagenet`, `lite0`, `none` (random), `auto` (`imagenet` where it is in Keras's cache or can
-        be downloaded, else `lite0`), `hematovision` (the backbone of the model in the box, which
+        be downloaded, else `lite0`), `hematovision` (the backbone of the home model, which
         knows blood cells: see `learnt`), or the path of a `model.keras` of this project.
     size : tuple of int
         Input (height, width) in pixels, at least 32 each.

@@ -1,4 +1,4 @@
-"""The published measurements of the model in the box, as the tables that the book shows.
+"""The published measurements of the home model, as the tables that the book shows.
 
 Scripts made them on the real data, once; `results/README.md` says which made what. A table whose
 measurement is missing is empty.
@@ -108,6 +108,24 @@ def recorded_scores(
         value = point_scores(*from_predictions(rows)[:3])["macro_f1"]
         found[level] = {"value": value, "low": ends["low"], "high": ends["high"]}
     return found
+
+
+def readings_of_test(*, folder: Path = REFERENCE_RESULTS) -> pd.DataFrame:
+    """List every reading of the official TEST, in order, with what it gave."""
+    path = folder / "test-readings.csv"
+    rows = []
+    for number, row in enumerate(pd.read_csv(path).itertuples() if path.is_file() else (), start=1):
+        found = recorded_scores(recorded_predictions(row.record, folder=folder), n_resamples=500)
+        rows.append(
+            {
+                "reading": number,
+                "model": row.model,
+                "record": row.record,
+                "macro-F1 per image": in_words(found["image"]),
+                "cells right": f"{found['cells_right']} of {found['n_cells']}",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def attention_table(found: Mapping[str, Any]) -> pd.DataFrame:

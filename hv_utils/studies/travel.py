@@ -53,7 +53,7 @@ def foreign(image: np.ndarray) -> np.ndarray:
 
 @cache
 def usual_hue() -> list[float]:
-    """Return the hue of the nuclear stain that the model in the box has learnt."""
+    """Return the hue of the nuclear stain that the travelling model has learnt."""
     return json.loads(facts_path(TRAVELLING_MODEL).read_text(encoding="utf-8"))[HUE]
 
 

@@ -80,7 +80,7 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
             *("notebooks/08_ablations", "notebooks/09_audit"),
         ],
         8: ["notebooks/05_gradcam"],
-        9: ["notebooks/06_prediction", "notebooks/11_box", "notebooks/12_laboratories"],
+        9: ["notebooks/06_prediction", "notebooks/11_home_model", "notebooks/12_laboratories"],
         10: ["notebooks/10_claims"],
     }
 

@@ -21,7 +21,7 @@ def test_what_a_notebook_reads_beside_its_run_is_an_input():
     }
     assert "metrics.json" in names["04_evaluation"]
     assert "kaggle-sources.csv" in names["01_data"]
-    assert {"kaggle-overlaps.csv", "predictions-val.csv", "bench.json"} <= names["11_box"]
+    assert {"kaggle-overlaps.csv", "predictions-val.csv", "bench.json"} <= names["11_home_model"]
     assert names["02_preprocessing"] == names["03_model"] == {"lite0.json"}
     assert "lite0.json" in names["07_leak"]
 

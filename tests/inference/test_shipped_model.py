@@ -1,4 +1,4 @@
-"""The model in the box: whole, small, and used by `hv predict` where no other is named."""
+"""The shipped models: whole, small, and used by `hv predict` where no other is named."""
 
 import subprocess
 import sys

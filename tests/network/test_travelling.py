@@ -12,7 +12,7 @@ from hv_utils.fields.view import VIEW_SIDE, main_cell, stain_levels, standard_vi
 from hv_utils.images.labels import CLASSES
 from hv_utils.network import travelling
 from hv_utils.network.restaining import augmented
-from hv_utils.network.travelling import Settings, draw_rows, rate_at, train
+from hv_utils.network.travelling import ViewTraining, draw_rows, rate_at, train
 from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views
 
 
@@ -107,7 +107,9 @@ def test_an_interrupted_training_goes_on(tmp_path, monkeypatch):
     table = pd.DataFrame({"label": labels, "laboratory": "here", "found": True, "boxed": True})
     table = table.assign(group=np.arange(24).astype(str), part=["train", "val"] * 12)
     views = Views(table.assign(at=np.arange(24)), {"here": array})
-    settings = Settings(passes=3, images=16, batch=8, small_passes=1, small_side=64, judge_every=2)
+    settings = ViewTraining(
+        passes=3, images=16, batch=8, small_passes=1, small_side=64, judge_every=2
+    )
     whole = train(views, CLASSES, settings, tmp_path / "whole").get_weights()
 
     save, stopped = travelling.Trainer.save, []
