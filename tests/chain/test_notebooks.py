@@ -170,7 +170,7 @@ def solutions(smoke, tmp_path_factory) -> dict[str, list[str]]:
         ]
         for path in SOLUTIONS
     }
-    assert all(len(found) >= 2 for found in blocks.values())
+    assert all(blocks.values()), "every page of solutions has code to run"
     folder = tmp_path_factory.mktemp("solutions")
     (folder / "blocks.json").write_text(json.dumps(blocks))
     command = [sys.executable, "-c", RUN_BLOCKS, smoke.folder, folder]
