@@ -58,7 +58,7 @@ BESIDE = (
 MODEL = ("model.keras", "model.keras.json")
 STEPS = (
     Step("01_data", (), ("images.csv", "photos.csv")),
-    Step("02_preprocessing", ("images.csv",), ("preprocessing.json",), alone=True),
+    Step("02_preprocessing", ("images.csv",), ("preprocessing.json",)),
     Step(
         "03_model",
         ("images.csv",),
