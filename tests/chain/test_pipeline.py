@@ -98,11 +98,13 @@ def test_until_step_leaves_out_what_follows_but_knows_its_parameters(chain):
 def as_command(chain, tmp_path):
     """Return the command line that runs the two notebooks as `hv run` would."""
     (tmp_path / "small.yaml").write_text("size: 2\n")
-    # What starts the tests in the background may have told them to ignore the signal.
+    # What starts the tests in the background may have told them to ignore these signals.
     code = f"""
 import signal
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from hv_utils import cli
 from hv_utils.chain import parameters, pipeline, steps
 from hv_utils.chain.steps import Step
