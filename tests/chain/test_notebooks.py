@@ -309,3 +309,13 @@ def test_a_folder_of_ones_own_goes_through_the_chain(tmp_path):
     assert quoted() <= glued(run)
     index = stage(run, tmp_path / "stage") / "book" / "index.md"
     assert "No picture here: `01_data` draws contact-sheet.png" in index.read_text()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_declares_is_what_papermill_finds(path):
+    from papermill import inspect_notebook
+
+    ours, theirs = parameters.declared(path), inspect_notebook(str(path))
+    assert list(ours) == list(theirs)
+    for name, facts in ours.items():
+        assert facts == {key: theirs[name][key] for key in facts}, name
