@@ -56,7 +56,7 @@ def test_a_step_that_measures_runs_alone():
     found = spans(steps, jobs=3)
     began, ended = found.pop("c")
     assert all(end <= began or start >= ended for start, end in found.values())
-    assert {step.name for step in STEPS if step.alone} == {"02_preprocessing", "06_prediction"}
+    assert {step.name for step in STEPS if step.alone} == {"06_prediction"}
 
 
 def test_after_a_failure_the_others_end_and_nothing_begins():
