@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from hv_utils.fields.finder import Cell, Finding
-from hv_utils.fields.stain import LEAST_GROUND, inside_border
+from hv_utils.fields.stain import LEAST_GROUND, inside_border, optical_density
 
 VIEW_SIDE = 160  # pixels
 VIEW_UM = 0.125  # µm a pixel: finer than the copies of the public set, which have 0.147
@@ -126,8 +126,7 @@ def stain_levels(view: np.ndarray) -> np.ndarray:
 
 def to_density(image: np.ndarray) -> np.ndarray:
     """Return optical density against the standard ground, float32, of a uint8 image."""
-    table = np.log((GROUND + 4) / (np.arange(256, dtype=np.float32) + 4))
-    return cv2.LUT(image, table.astype(np.float32))
+    return optical_density(image, np.full(3, GROUND))
 
 
 def to_light(density: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 lags behind in a run of a few hundred steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTraining:

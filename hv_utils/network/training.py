@@ -41,10 +41,8 @@ from hv_utils.network.preprocessing import (
     load_images,
     positions,
 )
-from hv_utils.network.settings import FineTuning, HeadTraining
+from hv_utils.network.settings import BATCH_NORM_MOMENTUM, FineTuning, HeadTraining
 from hv_utils.network.weights import CALIBRATION_IMAGES, calibrate_batch_norm
-
-BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 lags behind in a run of a few hundred steps
 
 
 def train_head(

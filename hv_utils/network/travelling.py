@@ -26,6 +26,7 @@ from hv_utils.ground.files import atomic_path, dump_json, write_text
 from hv_utils.ground.predictions import label_index
 from hv_utils.network.model import build_model
 from hv_utils.network.restaining import augmented
+from hv_utils.network.settings import BATCH_NORM_MOMENTUM
 from hv_utils.network.views import Views, middle
 from hv_utils.network.weights import calibrate_batch_norm
 from hv_utils.scores.calibration import log_loss
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import keras
 
 NORM_VIEWS = 384  # that the batch normalisations are measured on
-BATCH_NORM_MOMENTUM = 0.9  # Keras's 0.99 lags behind in a run of a few hundred steps
 WARM_UP = 0.05  # of all steps
 
 
@@ -212,21 +212,18 @@ def rate_at(step: int, steps: int, peak: float) -> float:
 
 def judged(trainer: Trainer, views: Views, classes: tuple[str, ...]) -> dict[str, float]:
     """Score validation views, each laboratory for itself: macro-F1 and log loss."""
+    from sklearn.metrics import f1_score
+
     truth = label_index(views.table["label"], classes)
     probs = trainer.predict(views.shown(trainer.side))
     found = {}
     for name, rows in views.table.groupby("laboratory").indices.items():
         there = np.unique(truth[rows])
         predicted = probs[rows].argmax(axis=1)
-        found[f"{name}_macro_f1"] = _macro_f1(truth[rows], predicted, there)
+        score = f1_score(truth[rows], predicted, labels=there, average="macro", zero_division=0)
+        found[f"{name}_macro_f1"] = float(score)
         found[f"{name}_log_loss"] = log_loss(truth[rows], probs[rows])
     return {key: round(value, 4) for key, value in found.items()}
-
-
-def _macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> float:
-    right = [(truth == label) & (predicted == label) for label in classes]
-    either = [(truth == label).sum() + (predicted == label).sum() for label in classes]
-    return float(np.mean([2 * a.sum() / max(b, 1) for a, b in zip(right, either, strict=True)]))
 
 
 class Trainer:

@@ -40,31 +40,15 @@ def between(value: float, *, confirmed: float, refuted: float) -> str:
     return REFUTED if value > refuted else UNDECIDED
 
 
-def within(interval: Mapping[str, Any], *, tolerance: float) -> str:
-    """Judge by its interval whether a value that is good when small keeps to a tolerance.
-
-    Parameters
-    ----------
-    interval : mapping
-        `low` and `high`, None where there is no interval.
-    tolerance : float
-        All of the interval at or below it confirms, all above it refutes.
-    """
-    low, high = interval["low"], interval["high"]
-    if low is None or not low < high:
-        return UNDECIDED
-    if high <= tolerance:
-        return CONFIRMED
-    return REFUTED if low > tolerance else UNDECIDED
-
-
 def weakest(*verdicts: str) -> str:
     """Return the verdict on a claim that asks for several things at once."""
     ranked = (REFUTED, NOT_JUDGED, UNDECIDED, CONFIRMED)
     return min(verdicts, key=ranked.index)
 
 
-def claim_verdict(interval: Mapping[str, Any], *, claim: float) -> str:
+def claim_verdict(
+    interval: Mapping[str, Any], *, claim: float, less_is_better: bool = False
+) -> str:
     """Judge a claimed score by the interval of the measured one: see `CLAIM_RULE`.
 
     An interval without width decides nothing: with every verdict right, resampling cannot see how
@@ -76,10 +60,14 @@ def claim_verdict(interval: Mapping[str, Any], *, claim: float) -> str:
         `low` and `high`, None where there is no interval.
     claim : float
         The score claimed.
+    less_is_better : bool
+        Turns the rule round: the claim is then kept where nothing exceeds it.
     """
     low, high = interval["low"], interval["high"]
     if low is None or not low < high:
         return UNDECIDED
+    if less_is_better:
+        low, high, claim = -high, -low, -claim
     if low >= claim:
         return CONFIRMED
     return REFUTED if high < claim else UNDECIDED

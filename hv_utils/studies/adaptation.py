@@ -33,7 +33,7 @@ from hv_utils.inference.preparation import preparation_of
 from hv_utils.network.export import write_companions
 from hv_utils.network.model import LOGITS_LAYER
 from hv_utils.network.onnx_graph import PREFIX
-from hv_utils.scores.calibration import fit_temperature
+from hv_utils.scores.calibration import apply_temperature, fit_temperature, log_loss
 from hv_utils.scores.metrics import point_scores
 from hv_utils.scores.thresholds import choose_threshold
 
@@ -136,7 +136,7 @@ def choose_pull(hidden: np.ndarray, truth: np.ndarray, fold: np.ndarray, old: La
     losses = []
     for pull in PULLS:
         probs = held_out_probs(hidden, truth, fold, old, pull)
-        losses.append(-np.log(np.clip(probs[np.arange(len(truth)), truth], 1e-7, 1)).mean())
+        losses.append(log_loss(truth, probs))
     return PULLS[int(np.argmin(losses))]
 
 
@@ -333,9 +333,7 @@ def adapt(
     probs = held_out_probs(hidden, truth, fold, old, pull)
     temperature = fit_temperature(truth, probs) if len(np.unique(fold)) > 1 else 1.0
     temperature = float(np.clip(temperature, 0.5, 4.0))  # few cells must not make it too sure
-    cooled = probs ** (1 / temperature)
-    cooled /= cooled.sum(axis=1, keepdims=True)
-    threshold = choose_threshold(truth, cooled, target=TARGET)
+    threshold = choose_threshold(truth, apply_temperature(probs, temperature), target=TARGET)
     facts = {
         "n_cells": len(table),
         "n_groups": int(table["group"].nunique()),

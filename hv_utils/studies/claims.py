@@ -16,7 +16,6 @@ from hv_utils.scores.verdicts import (
     between,
     claim_verdict,
     weakest,
-    within,
 )
 
 NOT_MEASURED = "not measured in this run"
@@ -85,7 +84,7 @@ def _consistent(run: Mapping[str, Any]) -> tuple[str, str]:
     spread = run["metrics"]["intervals"]["f1_spread"]
     apart = in_words({"value": f1[best] - f1[worst], **spread})
     evidence = f"F1 from {f1[worst]:.2f} ({worst}) to {f1[best]:.2f} ({best}), {apart} apart"
-    return evidence, within(spread, tolerance=CONSISTENT_SPREAD)
+    return evidence, claim_verdict(spread, claim=CONSISTENT_SPREAD, less_is_better=True)
 
 
 def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
