@@ -115,7 +115,7 @@ def readings_of_test(*, folder: Path = REFERENCE_RESULTS) -> pd.DataFrame:
     path = folder / "test-readings.csv"
     rows = []
     for number, row in enumerate(pd.read_csv(path).itertuples() if path.is_file() else (), start=1):
-        found = recorded_scores(recorded_predictions(row.record, folder=folder), n_resamples=500)
+        found = recorded_scores(recorded_predictions(row.record, folder=folder))
         rows.append(
             {
                 "reading": number,
