@@ -26,7 +26,8 @@ def attach(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add the demo's own record of each copy: its photo, field, box and mask, and what is drawn."""
     relative = [Path(path).relative_to(place.images).as_posix() for path in images["path"]]
-    truth = pd.read_csv(place.root / "truth" / "truth.csv", dtype={"photo": "string", "field": "string"})
+    numbers = {"photo": "string", "field": "string"}
+    truth = pd.read_csv(place.root / "truth" / "truth.csv", dtype=numbers)
     truth = truth.set_index("path").loc[relative].reset_index(drop=True)
     masks = place.root / "truth" / "masks"
     truth = truth.assign(
