@@ -25,7 +25,7 @@ WRONG_SHARE = 0.04
 """Share of the photos whose label is wrong, rounded down."""
 
 SLIPS = (
-    ("neutrophil", "lymphocyte", "TEST"),
+    ("neutrophil", "eosinophil", "TEST"),
     ("neutrophil", "monocyte", "TRAIN"),
     ("eosinophil", "lymphocyte", "TRAIN"),
 )
