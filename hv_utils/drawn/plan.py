@@ -24,6 +24,9 @@ TWIN_SHARE = 0.05
 WRONG_SHARE = 0.04
 """Share of the photos whose label is wrong, rounded down."""
 
+SPARED = 4
+"""Cells that a class must have in a part for one of them to get a twin or a wrong label."""
+
 SLIPS = (
     ("neutrophil", "eosinophil", "TEST"),
     ("neutrophil", "monocyte", "TRAIN"),
@@ -91,23 +94,29 @@ def plan_photos(
     total = len(planned)
     slips = [slip for slip in SLIPS if {*slip[:2]} <= set(photos)][: int(WRONG_SHARE * total)]
     for label, drawn_as, part in slips:
-        at = _untouched(planned, label, part)
-        planned[at] = replace(planned[at], drawn_as=drawn_as)
+        for at in _untouched(planned, label, part):
+            planned[at] = replace(planned[at], drawn_as=drawn_as)
     for label in sorted(photos, key=lambda name: -photos[name])[: int(TWIN_SHARE * total)]:
-        first, second = (_untouched(planned, label, part) for part in ("TRAIN", "TEST"))
-        planned[second] = replace(planned[second], field=planned[first].field)
+        pairs = zip(*(_untouched(planned, label, part) for part in ("TRAIN", "TEST")), strict=False)
+        for first, second in pairs:
+            planned[second] = replace(planned[second], field=planned[first].field)
     for turn, doubt in enumerate(DOUBTFUL):
         label = str(rng.choice(list(photos)))
         planned.append(Planned(label, label, TYPICAL, "", doubt, total + turn))
     return [planned[index] for index in rng.permutation(len(planned))]
 
 
-def _untouched(planned: list[Planned], label: str, part: str) -> int:
-    """Return the position of a textbook cell that has neither a twin nor a wrong label."""
+def _untouched(planned: list[Planned], label: str, part: str) -> list[int]:
+    """Return the position of a textbook cell that has neither a twin nor a wrong label.
+
+    A list of one; empty where the part has so few cells of the class that none can be spared.
+    """
     fields = [one.field for one in planned]
-    return next(
+    mine = [at for at, one in enumerate(planned) if (one.label, one.part) == (label, part)]
+    untouched = [
         at
-        for at, one in enumerate(planned)
-        if (one.label, one.drawn_as, one.part, one.variant) == (label, label, part, TYPICAL)
-        and fields.count(one.field) == 1
-    )
+        for at in mine
+        if (planned[at].drawn_as, planned[at].variant) == (label, TYPICAL)
+        and fields.count(planned[at].field) == 1
+    ]
+    return untouched[:1] if len(mine) >= SPARED else []

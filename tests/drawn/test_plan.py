@@ -69,6 +69,14 @@ def test_a_handful_of_photos_holds_neither_twins_nor_wrong_labels():
     assert all(one.label == one.drawn_as for one in few)
 
 
+def test_a_class_of_few_cells_is_spared():
+    photos = {"eosinophil": 4, "lymphocyte": 4, "monocyte": 4, "neutrophil": 60}
+    planned = usable(plan_photos(photos, test_fraction=0.5, rng=np.random.default_rng(0)))
+    fields = Counter(one.field for one in planned)
+    touched = {one.label for one in planned if one.label != one.drawn_as or fields[one.field] > 1}
+    assert touched == {"neutrophil"}
+
+
 def test_the_order_is_drawn_and_tells_nothing():
     plans = [
         plan_photos(PHOTOS, test_fraction=0.4, rng=np.random.default_rng(s)) for s in (0, 0, 1)
