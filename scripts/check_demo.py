@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.files import dump_json, write_text
+from hv_utils.ground.predictions import from_predictions, label_index
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 from hv_utils.scores.calibration import apply_temperature
 from hv_utils.scores.intervals import scores_from_confusion
-from hv_utils.scores.metrics import from_predictions, label_index
 from hv_utils.scores.verdicts import UNDECIDED
 from hv_utils.studies.reasons import NONE_KNOWN, WHOLE, mistakes_by_reason
 
