@@ -122,6 +122,11 @@ def ablations(run: Run) -> Shown:
     found = run.read_json("ablations.json")
     verdicts = {name: claim["verdict"] for name, claim in found["claims"].items()}
     verdicts["stable"] = found["stability"]["verdict"]
+    # The page words this one, too: what early stopping spares is certainty, not mistakes.
+    on_loss = {
+        row["gain"]: row["verdict"] for row in found["head_gains"] if row["score"] == "log_loss"
+    }
+    verdicts["early_stopping by log loss"] = on_loss["early stopping, not all passes"]
     decided = [name for name, verdict in verdicts.items() if verdict != UNDECIDED]
     passed = len(decided) >= 2 and len(decided) < len(verdicts)
     return Shown(f"decided: {', '.join(decided) or 'none'}", passed)
