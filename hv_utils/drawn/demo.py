@@ -39,7 +39,7 @@ def make_demo(
     photos: Mapping[str, int] | None = None,
     copies_train: int = 100,
     copies_test: int = 40,
-    test_fraction: float = 0.5,
+    test_fraction: float = 0.4,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Path:
     """Draw the data set in miniature, in the folder layout of the real archive.

@@ -29,7 +29,7 @@ SPARED = 4
 
 SLIPS = (
     ("neutrophil", "eosinophil", "TEST"),
-    ("neutrophil", "monocyte", "TEST"),
+    ("neutrophil", "monocyte", "TRAIN"),
     ("eosinophil", "lymphocyte", "TRAIN"),
 )
 """Wrong labels in the order in which they are planted: the label, what is drawn, and the part."""
