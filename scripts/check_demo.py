@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.files import dump_json, write_text
-from hv_utils.ground.predictions import from_predictions, label_index
+from hv_utils.ground.predictions import from_predictions
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 from hv_utils.scores.calibration import apply_temperature
 from hv_utils.scores.intervals import scores_from_confusion
@@ -79,9 +79,9 @@ def calibration(run: Run) -> Shown:
 def unsure(run: Run) -> Shown:
     """Check that the threshold fires on some test images, and what remains is more often right."""
     facts = run.read_json("model.onnx.json")
-    labels, probs, classes, _ = from_predictions(run.read_table("predictions.csv"))
+    truth, probs, _, _ = from_predictions(run.read_table("predictions.csv"))
     probs = apply_temperature(probs, facts["temperature"])
-    right = probs.argmax(1) == label_index(labels, classes)
+    right = probs.argmax(1) == truth
     fired = probs.max(1) < facts["thresholds"]["unsure_below"]
     kept = right[~fired].mean()
     words = f"{fired.mean():.0%} unsure, right {right.mean():.3f} to {kept:.3f}"
@@ -193,7 +193,7 @@ def main(arguments: list[str]) -> int:
     for seed in chosen.seeds:
         folder = PROJECT_ROOT / chosen.runs / f"{chosen.profile}-seed-{seed}"
         command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", chosen.profile]
-        command += ["--run", str(folder), "-p", "seed", str(seed)]
+        command += ["--run", str(folder), "--until", "audit", "-p", "seed", str(seed)]
         command += [word for pair in chosen.p for word in ("-p", *pair)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PROJECT_ROOT)
         run = Run.open(folder)

@@ -25,7 +25,7 @@ from hv_utils.images.labels import CLASSES
 from hv_utils.images.reading import COPY_SIZE
 from hv_utils.images.voc import WHITE_CELL, Box, write_boxes
 
-PHOTOS = {"eosinophil": 12, "lymphocyte": 12, "monocyte": 12, "neutrophil": 18}
+PHOTOS = {"eosinophil": 18, "lymphocyte": 18, "monocyte": 12, "neutrophil": 42}
 JPEG_QUALITY = 95
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 128, 255
 LEAST_PHOTOS = 4

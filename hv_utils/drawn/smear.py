@@ -87,8 +87,8 @@ def draw_photo(
     place = _white_place(radius, size, rng)
     # Alkaline buffer stains bluer, acid pinker (horobin1987): one number for each smear.
     alkaline = rng.normal(0, 1)
-    azure = (1 + 0.08 * alkaline) * rng.normal(1, 0.10)
-    eosin = (1 - 0.12 * alkaline) * rng.normal(1, 0.12)
+    azure = (1 + 0.11 * alkaline) * rng.normal(1, 0.13)
+    eosin = (1 - 0.16 * alkaline) * rng.normal(1, 0.15)
     if thick:
         azure, eosin = azure * rng.uniform(1.1, 1.4), eosin * rng.uniform(1.0, 1.25)
 
@@ -242,10 +242,10 @@ def _photograph(canvas: np.ndarray, rng) -> np.ndarray:
     light = cv2.exp(-cv2.GaussianBlur(canvas, (0, 0), float(blur)))
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    slope = rng.normal(0, 0.05, 2).astype(np.float32)
+    slope = rng.normal(0, 0.07, 2).astype(np.float32)
     lamp = 1 + slope[0] * x + slope[1] * y
     lamp -= np.float32(rng.uniform(0, 0.08)) * (x * x + y * y)
-    white = np.array(PLASMA) * rng.normal(1, 0.04) * rng.normal(1, 0.02, 3)
+    white = np.array(PLASMA) * rng.normal(1, 0.055) * rng.normal(1, 0.025, 3)
     # A sensor's noise is coarser in colour than in brightness, since it sees colour on a mosaic.
     grain = np.float32(rng.normal(2.0, 0.4)) * rng.standard_normal((height, width), np.float32)
     colour = 1.6 * rng.standard_normal((height // 2, width // 2, 3), np.float32)
