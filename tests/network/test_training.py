@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from hv_utils.data.splits import LeakError
@@ -19,6 +20,8 @@ from hv_utils.network.model import predict_probs
 from hv_utils.network.preprocessing import load_images
 from hv_utils.network.settings import FineTuning, HeadTraining
 from hv_utils.network.weights import draw_kernels, seed_dropouts
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the")  # tf.data stays a graph
 
 CLASSES = ["blue", "red"]
 SIZE = (64, 64)
@@ -66,10 +69,13 @@ def keras_parts(model, block):
 
 @pytest.fixture(autouse=True)
 def small_network():
+    """Train the small network, step by step: a graph takes longer to trace than it has to run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "_outputs", keras_outputs)
         patch.setattr(training, "part_below", keras_parts)
+        tf.config.run_functions_eagerly(True)
         yield
+        tf.config.run_functions_eagerly(False)
 
 
 def new_model():
