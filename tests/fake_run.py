@@ -99,7 +99,8 @@ def write_artefacts(run: Run) -> None:
     run.write_table("predictions-val.csv", predictions(n_cells=8, copies=6, seed=1))
     run.write_json("metrics.json", {"classes": CLASSES, "calibration": {"temperature": 1.2}})
     train = pd.DataFrame({"cell": np.repeat([f"{100 + n:05d}" for n in range(20)], copies)})
-    images = pd.concat([train.assign(split="train"), test[["cell"]].assign(split="test")])
+    drawn = test[["cell"]].assign(split="test", drawn_as=test["label"], variant="typical")
+    images = pd.concat([train.assign(split="train"), drawn])
     run.write_table("images.csv", images.assign(source="demo"))
     photos = test.drop_duplicates("cell")[["cell", "label"]].rename(columns={"cell": "photo"})
     photos["path"] = [str(_photo(run, number)) for number in photos["photo"]]

@@ -45,13 +45,15 @@ class Piece(NamedTuple):
 
 def quiz(run: Run) -> Piece:
     """Name the cell: drawn test cells, and the model's verdicts on their copies."""
+    from hv_utils.drawn.variants import TYPICAL
     from hv_utils.figures.crops import crop
     from hv_utils.images.labels import MORPHOLOGY
     from hv_utils.images.reading import read_image
     from hv_utils.images.voc import annotation_path, read_boxes
     from hv_utils.scores.metrics import per_cell
 
-    if set(_table(run, "images.csv")["source"]) != {"demo"}:
+    images = _table(run, "images.csv")
+    if set(images["source"]) != {"demo"}:
         raise NotShownError(
             "The quiz shows drawn cells only, and this book was built from photographs."
         )
@@ -59,6 +61,8 @@ def quiz(run: Run) -> Piece:
     cells = cells.merge(
         _table(run, "photos.csv")[["photo", "path"]], left_on="cell", right_on="photo"
     )
+    truth = images.drop_duplicates("cell")[["cell", "drawn_as", "variant"]]
+    cells = cells.merge(truth, on="cell").query("label == drawn_as")  # the others are a trap
     cells = cells[[name in MORPHOLOGY for name in cells["label"]]].sample(frac=1, random_state=0)
     cells = cells.groupby("label").head(CELLS_PER_CLASS)
     if not all(Path(path).exists() for path in cells["path"]):
@@ -73,6 +77,7 @@ def quiz(run: Run) -> Piece:
                 "alt": f"Cell {number} of {len(cells)}, drawn by this description. Nucleus: "
                 f"{look.nucleus}. Cytoplasm: {look.cytoplasm}. Granules: {look.granules}.",
                 "label": row.label,
+                "drawn": row.label if row.variant == TYPICAL else f"{row.label} ({row.variant})",
                 "predicted": row.predicted,
                 "copies": int(row.n_images),
                 "right": round(row.n_images * row.share_right),
@@ -92,7 +97,7 @@ def quiz(run: Run) -> Piece:
 
 def _answer(cell: dict[str, Any]) -> str:
     return (
-        f"Drawn as {cell['label']}. The model says {cell['predicted']}; "
+        f"Drawn as {cell['drawn']}. The model says {cell['predicted']}; "
         f"it is right about {cell['right']} of the {cell['copies']} copies."
     )
 

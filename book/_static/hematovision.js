@@ -139,7 +139,7 @@
         one.disabled = true;
       }
       says.textContent =
-        `${name === cell.label ? "Right" : "No"}: it was drawn as ${cell.label}. ` +
+        `${name === cell.label ? "Right" : "No"}: it was drawn as ${cell.drawn}. ` +
         `The model says ${cell.predicted} and is right about ${cell.right} of its ` +
         `${counted(cell.copies, "image")}. ` +
         `${at < cells.length ? "So far" : "At the end"} you have ${mine} of ${at}, ` +

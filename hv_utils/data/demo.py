@@ -24,15 +24,16 @@ def find(settings: Settings) -> Place:
 def attach(
     images: pd.DataFrame, place: Place, settings: Settings
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add the demo's own record of which photo each copy was made from, its box and its mask."""
+    """Add the demo's own record of each copy: its photo, field, box and mask, and what is drawn."""
     relative = [Path(path).relative_to(place.images).as_posix() for path in images["path"]]
-    truth = pd.read_csv(place.root / "truth" / "truth.csv", dtype={"photo": "string"})
+    numbers = {"photo": "string", "field": "string"}
+    truth = pd.read_csv(place.root / "truth" / "truth.csv", dtype=numbers)
     truth = truth.set_index("path").loc[relative].reset_index(drop=True)
     masks = place.root / "truth" / "masks"
     truth = truth.assign(
         cell=truth["photo"],
-        group=truth["photo"],
+        group=truth["field"],
         mask=[str(masks / Path(name).with_suffix(".png")) for name in relative],
     )
-    images = images.join(truth.drop(columns="photo"))
+    images = images.join(truth.drop(columns=["photo", "field"]))
     return carry_boxes(images, annotations=kaggle.find_folder(place.root, "Annotations")), []

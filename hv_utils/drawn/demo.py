@@ -6,25 +6,28 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from hv_utils.drawn import drawing, nucleus, smear, white_cell
-from hv_utils.drawn.smear import Photo, draw_photo
+from hv_utils.drawn import drawing, nucleus, plan, smear, variants, white_cell
+from hv_utils.drawn.plan import Planned, plan_photos
+from hv_utils.drawn.smear import Photo, draw_photo, photograph_again
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import cores
 from hv_utils.images import labels
 from hv_utils.images.labels import CLASSES
 from hv_utils.images.reading import COPY_SIZE
 from hv_utils.images.voc import WHITE_CELL, Box, write_boxes
 
-PHOTOS = {"eosinophil": 40, "lymphocyte": 20, "monocyte": 16, "neutrophil": 64}
+PHOTOS = {"eosinophil": 18, "lymphocyte": 18, "monocyte": 12, "neutrophil": 42}
 JPEG_QUALITY = 95
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 128, 255
-DOUBTFUL = ("blank", "several", "blank", "several")
 LEAST_PHOTOS = 4
 """Photos that a class must have: two to test on, and two to train and validate on."""
 
@@ -34,17 +37,19 @@ def make_demo(
     *,
     seed: int = 0,
     photos: Mapping[str, int] | None = None,
-    copies_train: int = 130,
-    copies_test: int = 50,
-    test_fraction: float = 0.2,
+    copies_train: int = 100,
+    copies_test: int = 40,
+    test_fraction: float = 0.4,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Path:
     """Draw the data set in miniature, in the folder layout of the real archive.
 
-    What the authors of the real set did is done here too: too few and imbalanced photos, an 80/20
-    split of the photos, then augmentation to equal numbers, with black borders and file names
-    whose first number is a position in a shuffled pass and not the photo. What the real set lacks
-    is added in `truth/`: the source photo and affine map of every copy, and masks.
+    What the authors of the real set did is done here too: too few and imbalanced photos, a split of
+    the photos, then augmentation to equal numbers, with black borders and file names whose first
+    number is a position in a shuffled pass and not the photo. What the real set hides is laid out
+    by `plan` and told in `truth/`: `truth.csv` has the source photo and affine map of every copy
+    with the class and variant that are drawn, the field and the share of the cell inside the frame;
+    `photos.csv` has the plan; `masks/` the outlines.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def make_demo(
         it is; another demo is replaced.
     seed : int
     photos : mapping of str to int, optional
-        Photos to draw of each class, at least `LEAST_PHOTOS`; default `PHOTOS`.
+        Photos labelled with each class, at least `LEAST_PHOTOS`; default `PHOTOS`.
     copies_train, copies_test : int
         Augmented copies of each class in TRAIN and in TEST.
     test_fraction : float
@@ -69,8 +74,8 @@ def make_demo(
     Raises
     ------
     HematoVisionError
-        For too few photos or copies, a class that cannot be drawn, or a `root` that holds
-        something other than a demo.
+        For too few photos or copies, a class that cannot be drawn, a `root` that holds something
+        other than a demo, or a disk that takes no more.
     """
     root, photos = Path(root), dict(photos or PHOTOS)
     _check_sizes(photos, copies_train, copies_test)
@@ -90,17 +95,11 @@ def make_demo(
     _remove(partial, former)
     try:
         rng = np.random.default_rng(seed)
-        rows = _rows_of_labels(photos, rng)
-        drawn = _draw_originals(partial, rows, rng, progress)
-        truth = _make_copies(
-            partial,
-            drawn,
-            _split(drawn, test_fraction, rng),
-            {"TRAIN": copies_train, "TEST": copies_test},
-            rng,
-        )
-        (partial / "truth").mkdir(exist_ok=True)
-        pd.DataFrame(truth).to_csv(partial / "truth" / "truth.csv", index=False)
+        planned = plan_photos(photos, test_fraction=test_fraction, rng=rng)
+        drawn = _draw_originals(partial, planned, seed, progress)
+        wanted = _plan_copies(planned, {"TRAIN": copies_train, "TEST": copies_test}, rng)
+        _make_copies(partial, planned, drawn, wanted)
+        _write_plan(partial, planned)
         (partial / "truth" / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         if root.exists():
             root.replace(former)  # half deleted it would be taken for something else
@@ -138,55 +137,55 @@ def _refuse_foreign_folder(root: Path) -> None:
 
 def _code_fingerprint() -> str:
     """Return a SHA-256 of the modules that draw, so that a change in them draws anew."""
-    modules = (labels, drawing, nucleus, white_cell, smear)
+    modules = (labels, drawing, plan, variants, nucleus, white_cell, smear)
     sources = [Path(file).read_bytes() for file in (*(m.__file__ for m in modules), __file__)]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
-def _rows_of_labels(photos: Mapping[str, int], rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Return (class to draw, doubt) of each photo, in an order that tells nothing."""
-    rows = [(label, "") for label, count in photos.items() for _ in range(count)]
-    rows += [(str(rng.choice(list(photos))), doubt) for doubt in DOUBTFUL]
-    return [rows[index] for index in rng.permutation(len(rows))]
-
-
 def _draw_originals(
     root: Path,
-    rows: list[tuple[str, str]],
-    rng: np.random.Generator,
+    planned: Sequence[Planned],
+    seed: int,
     progress: Callable[[Iterable], Iterable] | None,
-) -> dict[str, tuple[str, Photo]]:
-    """Draw the photos with annotations and labels.csv; return the usable ones by number."""
+) -> list[Photo]:
+    """Draw the photos with annotations and labels.csv."""
     base = root / "dataset-master" / "dataset-master"
-    for name in ("JPEGImages", "Annotations"):
-        (base / name).mkdir(parents=True)
     masks = root / "truth" / "masks" / "photos"
-    masks.mkdir(parents=True)
-    usable, categories = {}, []
-    for number, (label, doubt) in enumerate(progress(rows) if progress else rows):
-        photo = draw_photo(label, rng=rng)
-        category = label.upper()
-        if doubt == "several":
-            other = str(rng.choice([name for name in CLASSES if name != label]))
-            photo = _with_second_cell(photo, draw_photo(other, rng=rng))
-            category = f"{category}, {other.upper()}"
+    for folder in (base / "JPEGImages", base / "Annotations", masks):
+        folder.mkdir(parents=True)
+
+    def draw(number: int) -> Photo:
+        photo = _draw(planned, number, seed)
         name = f"BloodImage_{number:05d}"
         _write_jpeg(base / "JPEGImages" / f"{name}.jpg", photo.image)
         size = photo.image.shape[:2]
         write_boxes(
             base / "Annotations" / f"{name}.xml", photo.boxes, photo=f"{name}.jpg", size=size
         )
-        cv2.imwrite(str(masks / f"{name}.png"), _mask(photo))
-        categories.append(("", number, "" if doubt == "blank" else category))
-        if not doubt:
-            usable[f"{number:05d}"] = (label, photo)
-    table = pd.DataFrame(categories, columns=["", "Image", "Category"])
-    second = root / "dataset2-master" / "dataset2-master"
-    second.mkdir(parents=True)
-    for folder in (base, second):
-        # The real file ends its lines in the Windows way; a loader has to cope with that.
-        table.to_csv(folder / "labels.csv", index=False, lineterminator="\r\n")
-    return usable
+        _write(masks / f"{name}.png", _mask(photo))
+        return photo
+
+    with ThreadPoolExecutor(cores()) as pool:
+        photos: Iterable[Photo] = pool.map(draw, range(len(planned)))
+        return list(progress(photos) if progress else photos)
+
+
+def _draw(planned: Sequence[Planned], number: int, seed: int) -> Photo:
+    one = planned[number]
+    photo = draw_photo(
+        one.drawn_as, rng=np.random.default_rng((seed, one.field)), variant=one.variant
+    )
+    rng = np.random.default_rng((seed, number, len(planned)))
+    if one.field in {other.field for other in planned[:number]}:
+        photo = photograph_again(photo, rng=rng)
+    if one.doubt == "several":
+        photo = _with_second_cell(photo, draw_photo(_second_class(one.label), rng=rng))
+    return photo
+
+
+def _second_class(label: str) -> str:
+    """Return the class of the other cell where a photo shows two."""
+    return CLASSES[CLASSES.index(label) - 1]
 
 
 def _with_second_cell(photo: Photo, other: Photo) -> Photo:
@@ -210,45 +209,40 @@ def _with_second_cell(photo: Photo, other: Photo) -> Photo:
     return Photo(image, photo.nucleus_mask, photo.cell_mask, [*photo.boxes, box])
 
 
-def _split(
-    drawn: Mapping[str, tuple[str, Photo]], test_fraction: float, rng: np.random.Generator
-) -> dict[str, dict[str, list[str]]]:
-    """Return the photos of each class in TRAIN and in TEST."""
-    parts: dict[str, dict[str, list[str]]] = {"TRAIN": {}, "TEST": {}}
-    for label in sorted({label for label, _ in drawn.values()}):
-        numbers = [number for number, (name, _) in drawn.items() if name == label]
-        numbers = [numbers[index] for index in rng.permutation(len(numbers))]
-        held_out = max(2, round(test_fraction * len(numbers)))
-        parts["TEST"][label] = numbers[:held_out]
-        parts["TRAIN"][label] = numbers[held_out:]
-    return parts
+def _write_plan(root: Path, planned: Sequence[Planned]) -> None:
+    """Write labels.csv as the set has it, and the truth beside it."""
+    rows = []
+    for number, one in enumerate(planned):
+        named = [one.label, *([_second_class(one.label)] if one.doubt == "several" else [])]
+        category = "" if one.doubt == "blank" else ", ".join(named).upper()
+        rows.append(("", number, category))
+    table = pd.DataFrame(rows, columns=["", "Image", "Category"])
+    for name in ("dataset-master", "dataset2-master"):
+        # The real file ends its lines in the Windows way; a loader has to cope with that.
+        table.to_csv(root / name / name / "labels.csv", index=False, lineterminator="\r\n")
+    truth = pd.DataFrame([{"photo": f"{n:05d}", **asdict(one)} for n, one in enumerate(planned)])
+    truth["field"] = truth.groupby("field")["photo"].transform("first")
+    truth.to_csv(root / "truth" / "photos.csv", index=False)
 
 
-def _make_copies(
-    root: Path,
-    drawn: Mapping[str, tuple[str, Photo]],
-    parts: Mapping[str, Mapping[str, list[str]]],
-    copies: Mapping[str, int],
-    rng: np.random.Generator,
-) -> list[dict]:
-    base = root / "dataset2-master" / "dataset2-master" / "images"
-    truth = []
+def _plan_copies(
+    planned: Sequence[Planned], copies: Mapping[str, int], rng: np.random.Generator
+) -> list[tuple[str, int, np.ndarray]]:
+    """Return (path, number of the photo, affine map) of every copy."""
+    wanted = []
     for part, count in copies.items():
-        for label, numbers in parts[part].items():
-            names = _file_names(count, len(numbers), rng)
-            for (position, name), turn in zip(names, range(count), strict=True):
+        for label in dict.fromkeys(sorted(one.label for one in planned)):
+            numbers = [n for n, one in enumerate(planned) if (one.part, one.label) == (part, label)]
+            for turn, (position, name) in enumerate(_file_names(count, len(numbers), rng)):
                 if turn % len(numbers) == 0:
-                    order = rng.permutation(len(numbers))
-                number = numbers[order[position]]
+                    order = rng.permutation(numbers)
                 path = f"{part}/{label.upper()}/{name}"
-                affine = _random_affine(rng)
-                truth.append(_copy(base, root, path, number, drawn[number][1], affine))
-    for label, numbers in parts["TEST"].items():
-        names = _file_names(len(numbers), len(numbers), rng)
-        for (_, name), number in zip(names, numbers, strict=True):
-            path = f"TEST_SIMPLE/{label.upper()}/{name}"
-            truth.append(_copy(base, root, path, number, drawn[number][1], np.eye(2, 3)))
-    return truth
+                wanted.append((path, int(order[position]), _random_affine(rng)))
+            if part == "TEST":
+                names = _file_names(len(numbers), len(numbers), rng)
+                for (_, name), number in zip(names, numbers, strict=True):
+                    wanted.append((f"TEST_SIMPLE/{label.upper()}/{name}", number, np.eye(2, 3)))
+    return wanted
 
 
 def _file_names(count: int, n_photos: int, rng: np.random.Generator) -> list[tuple[int, str]]:
@@ -272,22 +266,43 @@ def _random_affine(rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([linear, middle + shift - linear @ middle])
 
 
-def _copy(base: Path, root: Path, path: str, number: str, photo: Photo, affine: np.ndarray) -> dict:
-    """Write one copy and its mask; return its row of the truth."""
-    height, width = COPY_SIZE
-    size = (width, height)
-    small = cv2.resize(photo.image, size, interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(_mask(photo), size, interpolation=cv2.INTER_NEAREST)
-    if not np.array_equal(affine, np.eye(2, 3)):
-        small = cv2.warpAffine(small, affine, size, flags=cv2.INTER_LINEAR)
-        mask = cv2.warpAffine(mask, affine, size, flags=cv2.INTER_NEAREST)
-    _write_jpeg(base / path, small)
-    target = (root / "truth" / "masks" / path).with_suffix(".png")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), mask)
-    entries = {f"a{i}{j}": round(float(affine[i, j]), 5) for i in range(2) for j in range(3)}
-    mirrored = bool(np.linalg.det(affine[:, :2]) < 0)
-    return {"path": path, "photo": number, "mirrored": mirrored, **entries}
+def _make_copies(
+    root: Path,
+    planned: Sequence[Planned],
+    drawn: Sequence[Photo],
+    wanted: Sequence[tuple[str, int, np.ndarray]],
+) -> None:
+    """Write the copies, their masks and truth.csv."""
+    base = root / "dataset2-master" / "dataset2-master" / "images"
+    size = COPY_SIZE[::-1]
+    small = [cv2.resize(photo.image, size, interpolation=cv2.INTER_AREA) for photo in drawn]
+    masks = [cv2.resize(_mask(photo), size, interpolation=cv2.INTER_NEAREST) for photo in drawn]
+    fields = [one.field for one in planned]
+
+    def copy(path: str, number: int, affine: np.ndarray) -> dict:
+        image, mask = small[number], masks[number]
+        if not np.array_equal(affine, np.eye(2, 3)):
+            image = cv2.warpAffine(image, affine, size, flags=cv2.INTER_LINEAR)
+            mask = cv2.warpAffine(mask, affine, size, flags=cv2.INTER_NEAREST)
+        _write_jpeg(base / path, image)
+        _write((root / "truth" / "masks" / path).with_suffix(".png"), mask)
+        area = float(np.linalg.det(affine[:, :2]))
+        inside = (mask > 0).sum() / ((masks[number] > 0).sum() * abs(area))
+        one = planned[number]
+        return {
+            "path": path,
+            "photo": f"{number:05d}",
+            "mirrored": area < 0,
+            **{f"a{i}{j}": round(float(affine[i, j]), 5) for i in range(2) for j in range(3)},
+            "drawn_as": one.drawn_as,
+            "variant": one.variant,
+            "field": f"{fields.index(one.field):05d}",
+            "inside": round(min(inside, 1.0), 2),
+        }
+
+    with ThreadPoolExecutor(cores()) as pool:
+        truth = list(pool.map(copy, *zip(*wanted, strict=True)))
+    pd.DataFrame(truth).to_csv(root / "truth" / "truth.csv", index=False)
 
 
 def _mask(photo: Photo) -> np.ndarray:
@@ -298,6 +313,13 @@ def _mask(photo: Photo) -> np.ndarray:
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    _write(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+
+
+def _write(path: Path, image: np.ndarray, *options: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    if not cv2.imwrite(str(path), image, options):
+        raise HematoVisionError(
+            f"expected room for the drawn image {path}, but it could not be written: "
+            "the disk is full or may not be written; make room or choose another run folder"
+        )

@@ -9,19 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from hv_utils.drawn.drawing import arc, capsule, ellipse, smooth_noise, union
+from hv_utils.drawn.variants import TYPICAL
 
 LOBES = {
-    "eosinophil": {1: 0.06, 2: 0.78, 3: 0.16},
+    "eosinophil": {2: 0.84, 3: 0.16},
     "neutrophil": {2: 0.22, 3: 0.42, 4: 0.28, 5: 0.08},
 }
 """Numbers of lobes with their chances; among neutrophils, of the segmented ones."""
 
-BAND_SHARE = 0.10
-"""Share of neutrophils drawn with an unsegmented nucleus: the look-alike of a monocyte."""
-
 
 def draw_nucleus(
-    label: str, x: np.ndarray, y: np.ndarray, *, radius: float, ratio: float, rng
+    label: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    radius: float,
+    ratio: float,
+    rng: np.random.Generator,
+    variant: str = TYPICAL,
 ) -> np.ndarray:
     """Draw the shape of a nucleus for a cell of class `label`.
 
@@ -37,6 +42,8 @@ def draw_nucleus(
         Wanted area of the nucleus over area of the cell.
     rng : numpy.random.Generator
         Source of randomness.
+    variant : str
+        See `variants`.
 
     Returns
     -------
@@ -48,7 +55,7 @@ def draw_nucleus(
     scale = max(radius * 0.4, 8)
     x = x + np.float32(bend) * smooth_noise(x.shape, scale, rng)
     y = y + np.float32(bend) * smooth_noise(x.shape, scale, rng)
-    return _SHAPES[label](x, y, radius=radius, ratio=ratio, rng=rng)
+    return _SHAPES[label](x, y, radius=radius, ratio=ratio, variant=variant, rng=rng)
 
 
 def fit(
@@ -123,16 +130,13 @@ def _count_of_lobes(label: str, rng) -> int:
     return rng.choice(list(LOBES[label]), p=list(LOBES[label].values()))
 
 
-def _eosinophil(x, y, *, radius, ratio, rng):
-    lobes = _count_of_lobes("eosinophil", rng)
-    if lobes == 1:  # a lobe seen end on, or not yet divided
-        return _band(x, y, radius=radius, ratio=ratio, rng=rng)
+def _eosinophil(x, y, *, radius, ratio, variant, rng):
     return _lobed(
         x,
         y,
         radius=radius,
         ratio=ratio,
-        lobes=lobes,
+        lobes=_count_of_lobes("eosinophil", rng),
         span=rng.uniform(0.40, 0.55),
         stretch=rng.uniform(1.0, 1.35),
         neck=rng.uniform(0.02, 0.07),
@@ -140,8 +144,8 @@ def _eosinophil(x, y, *, radius, ratio, rng):
     )
 
 
-def _neutrophil(x, y, *, radius, ratio, rng):
-    if rng.random() < BAND_SHARE:
+def _neutrophil(x, y, *, radius, ratio, variant, rng):
+    if variant == "band":
         return _band(x, y, radius=radius, ratio=ratio, rng=rng)
     return _lobed(
         x,
@@ -177,7 +181,7 @@ def _band(x, y, *, radius, ratio, rng):
     )
 
 
-def _lymphocyte(x, y, *, radius, ratio, rng):
+def _lymphocyte(x, y, *, radius, ratio, variant, rng):
     """Draw a round nucleus, a little off the middle, at times with a shallow dent."""
     size, angle = radius * np.sqrt(ratio), rng.uniform(0, 2 * np.pi)
     away = (radius - size) * rng.uniform(0.1, 0.75)
@@ -190,16 +194,17 @@ def _lymphocyte(x, y, *, radius, ratio, rng):
     return shape
 
 
-def _monocyte(x, y, *, radius, ratio, rng):
-    """Draw a kidney, a horseshoe or a folded nucleus of two broad lobes."""
-    form = rng.choice(["kidney", "horseshoe", "folded"], p=[0.5, 0.2, 0.3])
-    if form == "horseshoe":
+def _monocyte(x, y, *, radius, ratio, variant, rng):
+    """Draw a kidney or a folded nucleus of two broad lobes; look-alikes have other nuclei."""
+    if variant == "horseshoe nucleus":
         return _band(x, y, radius=radius * 0.95, ratio=ratio, rng=rng)
+    if variant == "round nucleus":
+        return _lymphocyte(x, y, radius=radius, ratio=ratio, variant=variant, rng=rng)
     size = radius * np.sqrt(ratio)
     angle = rng.uniform(0, 2 * np.pi)
     away = (radius - size) * rng.uniform(0.2, 0.8)
     centre = (away * np.cos(angle), away * np.sin(angle))
-    if form == "kidney":
+    if rng.random() < 0.6:
         axes = (size * rng.uniform(1.1, 1.25), size * rng.uniform(0.95, 1.05))
         shape = ellipse(x, y, centre=centre, half_axes=axes, angle=angle + np.pi / 2)
         depth = rng.uniform(0.45, 0.9)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from hv_utils.drawn.drawing import PLASMA, Outline, density, patch_grid, smooth_noise, step
+from hv_utils.drawn.variants import TYPICAL
 from hv_utils.drawn.white_cell import WhiteCell, draw_white_cell
 from hv_utils.images.labels import MICROMETRES_PER_PIXEL, PLATELET_UM, RED_CELL_UM
 from hv_utils.images.reading import PHOTO_SIZE
@@ -20,6 +21,8 @@ from hv_utils.images.voc import PLATELETS, RED_CELL, WHITE_CELL, Box
 HAEMOGLOBIN = density(190, 158, 150)
 PLATELET = density(158, 146, 207)
 THICK_SHARE = 0.25
+MOVED = 5.0
+"""Pixels by which a slide moves at most, each way, between two photos of one field."""
 LEAST_VISIBLE = 0.3
 """Share of a red cell or platelet that must lie inside the frame for it to get a box."""
 
@@ -36,16 +39,23 @@ class Photo:
         The white cell's nucleus; the whole white cell, nucleus included.
     boxes : list of Box
         The white cell first (`WBC`), then red cells (`RBC`) and `Platelets`.
+    variant : str
+        What was drawn of the class, see `variants`.
     """
 
     image: np.ndarray
     nucleus_mask: np.ndarray
     cell_mask: np.ndarray
     boxes: list[Box]
+    variant: str = TYPICAL
 
 
 def draw_photo(
-    label: str, *, rng: np.random.Generator, size: tuple[int, int] = PHOTO_SIZE
+    label: str,
+    *,
+    rng: np.random.Generator,
+    size: tuple[int, int] = PHOTO_SIZE,
+    variant: str | None = None,
 ) -> Photo:
     """Draw one photo of a smear with a white cell of class `label`.
 
@@ -57,6 +67,8 @@ def draw_photo(
         Source of randomness: the same generator state draws the same photo.
     size : tuple of int
         Height and width in pixels, at `labels.MICROMETRES_PER_PIXEL`.
+    variant : str, optional
+        One of the class's variants, see `variants.shares_of`; by default drawn at their rates.
 
     Returns
     -------
@@ -65,39 +77,48 @@ def draw_photo(
     Raises
     ------
     HematoVisionError
-        For a class that has no look.
+        For a class that has no look, or a variant that it does not have.
     """
     # In the thick part of a film cells lie contracted, dark, and red cells lose their pallor.
     thick = rng.random() < THICK_SHARE
-    white = draw_white_cell(label, rng=rng, contraction=rng.uniform(0.72, 0.9) if thick else 1)
+    contraction = rng.uniform(0.72, 0.9) if thick else 1
+    white = draw_white_cell(label, rng=rng, contraction=contraction, variant=variant)
     radius = float(np.sqrt(white.cell.sum() / np.pi))
     place = _white_place(radius, size, rng)
     # Alkaline buffer stains bluer, acid pinker (horobin1987): one number for each smear.
     alkaline = rng.normal(0, 1)
-    azure = (1 + 0.07 * alkaline) * rng.normal(1, 0.08)
-    eosin = (1 - 0.10 * alkaline) * rng.normal(1, 0.10)
+    azure = (1 + 0.11 * alkaline) * rng.normal(1, 0.13)
+    eosin = (1 - 0.16 * alkaline) * rng.normal(1, 0.15)
     if thick:
         azure, eosin = azure * rng.uniform(1.1, 1.4), eosin * rng.uniform(1.0, 1.25)
 
-    canvas = np.zeros((*size, 3), np.float32)
+    red, platelets = np.zeros(size, np.float32), np.zeros(size, np.float32)
     boxes = []
     for centre, wide in _red_places(place, radius, size, rng):
-        boxes += _add_red_cell(canvas, centre, wide, eosin, thick, rng)
+        boxes += _add_red_cell(red, centre, wide, thick, rng)
     for _ in range(rng.choice(5, p=[0.3, 0.3, 0.2, 0.1, 0.1])):
-        boxes += _add_platelet(canvas, place, radius, azure, rng)
+        boxes += _add_platelet(platelets, place, radius, rng)
+    haemoglobin = HAEMOGLOBIN * np.float32(eosin) * rng.normal(1, 0.04, 3).astype(np.float32)
+    # Channel by channel: arithmetic that has to stretch one channel over three is slow.
+    platelets *= np.float32(azure)
+    canvas = np.dstack(
+        [red * haemoglobin[c] + platelets * PLATELET[c] for c in range(len(haemoglobin))]
+    )
     cell_mask, nucleus_mask = _add_white_cell(canvas, white, place, azure, eosin)
-    rows, columns = np.nonzero(cell_mask)
-    box = Box(WHITE_CELL, *(int(v) for v in (columns.min(), rows.min(), columns.max(), rows.max())))
+    box = _tight_box(WHITE_CELL, cell_mask, (0, 0))
     image = _photograph(canvas, rng)
-    return Photo(image, nucleus_mask, cell_mask, [box, *boxes])
+    return Photo(image, nucleus_mask, cell_mask, [box, *boxes], white.variant)
 
 
 def _white_place(radius: float, size: tuple[int, int], rng) -> tuple[int, int]:
-    """Choose the white cell's middle (x, y): anywhere, at times partly outside the frame."""
-    inset = radius * (0.45 if rng.random() < 0.12 else 1.02)
+    """Choose the white cell's middle (x, y): the whole cell in the frame, often near its edge.
+
+    In the real set one copy in eight cuts its cell off, since cells lie at the edge of their photo.
+    """
+    inset = radius * 1.12 + MOVED
     height, width = size
     x, y = (
-        rng.uniform(min(inset, length / 2), max(length - inset, length / 2))
+        length / 2 + (2 * rng.beta(0.5, 0.5) - 1) * max(length / 2 - inset, 0)
         for length in (width, height)
     )
     return round(x), round(y)
@@ -134,7 +155,7 @@ def _red_places(
     return chosen
 
 
-def _add_red_cell(canvas, centre, wide: float, eosin: float, thick: bool, rng) -> list[Box]:
+def _add_red_cell(canvas, centre, wide: float, thick: bool, rng) -> list[Box]:
     """Lay a red cell onto the canvas: a disc that is paler in its central third."""
     outline = Outline.draw(wide / 2, rng, oval=rng.choice([0.03, 0.10], p=[0.7, 0.3]), rough=0.015)
     x, y = patch_grid(wide * 0.68)
@@ -146,13 +167,12 @@ def _add_red_cell(canvas, centre, wide: float, eosin: float, thick: bool, rng) -
     profile = 1 - np.float32(pallor) * step(np.float32(middle) - depth, 0.35)
     rim = 1 + 0.18 * np.exp(-(((depth - 0.06) / 0.05) ** 2))
     amount = profile * rim * step(distance, 4.5) * rng.normal(1.05, 0.14)
-    colour = HAEMOGLOBIN * (eosin * rng.normal(1, 0.04, 3).astype(np.float32))
-    return _paste(canvas, amount[..., None] * colour, distance < 0, centre, RED_CELL)
+    return _paste(canvas, amount, distance < 0, centre, RED_CELL)
 
 
-def _add_platelet(canvas, white, radius: float, azure: float, rng) -> list[Box]:
+def _add_platelet(canvas, white, radius: float, rng) -> list[Box]:
     """Lay a platelet onto the canvas, outside the white cell."""
-    height, width = canvas.shape[:2]
+    height, width = canvas.shape
     wide = rng.uniform(*PLATELET_UM) / MICROMETRES_PER_PIXEL
     for _ in range(20):
         centre = rng.uniform(0, (width, height))
@@ -165,8 +185,8 @@ def _add_platelet(canvas, white, radius: float, azure: float, rng) -> list[Box]:
     distance = outline.distance(x, y)
     middle = np.exp(-((x**2 + y**2) / wide**2) * 6)
     grains = 1 + 0.3 * np.clip(smooth_noise(x.shape, 5, rng), -1, 2)
-    amount = step(distance, 8) * (0.35 + 0.75 * middle * grains) * azure
-    return _paste(canvas, amount[..., None] * PLATELET, distance < 0, centre, PLATELETS)
+    amount = step(distance, 8) * (0.35 + 0.75 * middle * grains)
+    return _paste(canvas, amount, distance < 0, centre, PLATELETS)
 
 
 def _overlap(shape, patch_shape, centre) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -181,18 +201,23 @@ def _overlap(shape, patch_shape, centre) -> tuple[tuple[slice, slice], tuple[sli
 
 
 def _paste(canvas, patch: np.ndarray, mask: np.ndarray, centre, name: str) -> list[Box]:
-    """Add a patch's density to the canvas; return its box where enough of it is in the frame."""
+    """Add a patch's stain to the canvas; return its box where enough of it is in the frame."""
     frame, part = _overlap(canvas.shape, patch.shape, centre)
     below, above = canvas[frame], patch[part]
-    # Where two cells lie on one another they are squeezed flat: less than both densities together.
+    # Where two cells lie on one another they are squeezed flat: less than both amounts together.
     canvas[frame] = np.maximum(below, above) + 0.35 * np.minimum(below, above)
     seen = mask[part]
     if seen.sum() < LEAST_VISIBLE * mask.sum():
         return []
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    top, left = frame[0].start, frame[1].start
-    corners = (left + columns[0], top + rows[0], left + columns[-1], top + rows[-1])
-    return [Box(name, *(int(corner) for corner in corners))]
+    return [_tight_box(name, seen, (frame[1].start, frame[0].start))]
+
+
+def _tight_box(name: str, mask: np.ndarray, corner: tuple[int, int]) -> Box:
+    """Return the box round a mask whose upper left corner lies at `corner` (x, y)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    left, top = corner
+    edges = (left + columns[0], top + rows[0], left + columns[-1], top + rows[-1])
+    return Box(name, *(int(edge) for edge in edges))
 
 
 def _add_white_cell(
@@ -217,13 +242,65 @@ def _photograph(canvas: np.ndarray, rng) -> np.ndarray:
     light = cv2.exp(-cv2.GaussianBlur(canvas, (0, 0), float(blur)))
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    slope = rng.normal(0, 0.025, 2)
-    lamp = 1 + np.float32(slope[0]) * x + np.float32(slope[1]) * y
-    lamp -= np.float32(rng.uniform(0, 0.05)) * (x * x + y * y)
-    white = np.array(PLASMA) * rng.normal(1, 0.02) * rng.normal(1, 0.007, 3)
-    light *= lamp[..., None] * white.astype(np.float32)
+    slope = rng.normal(0, 0.07, 2).astype(np.float32)
+    lamp = 1 + slope[0] * x + slope[1] * y
+    lamp -= np.float32(rng.uniform(0, 0.08)) * (x * x + y * y)
+    white = np.array(PLASMA) * rng.normal(1, 0.055) * rng.normal(1, 0.025, 3)
     # A sensor's noise is coarser in colour than in brightness, since it sees colour on a mosaic.
-    light += rng.normal(2.0, 0.4) * rng.standard_normal((height, width, 1), dtype=np.float32)
-    colour = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32) * 1.6
+    grain = np.float32(rng.normal(2.0, 0.4)) * rng.standard_normal((height, width), np.float32)
+    colour = 1.6 * rng.standard_normal((height // 2, width // 2, 3), np.float32)
     colour = cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.add(light, colour, dtype=cv2.CV_8U)  # rounds, and clips to 0…255
+    channels = [
+        cv2.add(
+            light[..., c] * (lamp * np.float32(white[c])) + grain, colour[..., c], dtype=cv2.CV_8U
+        )
+        for c in range(3)
+    ]
+    return np.dstack(channels)  # rounded, and clipped to 0…255
+
+
+def photograph_again(photo: Photo, *, rng: np.random.Generator) -> Photo:
+    """Take a second photo of the same field: the slide moved a little, lamp and focus set anew.
+
+    Parameters
+    ----------
+    photo : Photo
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    Photo
+        Its masks and boxes are moved along; a red cell or platelet that left the frame has no box.
+    """
+    height, width = photo.image.shape[:2]
+    shift = rng.uniform(1, MOVED, 2) * rng.choice([-1, 1], 2)
+    move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+
+    def moved(array: np.ndarray, flags: int, border: int) -> np.ndarray:
+        return cv2.warpAffine(array, move, (width, height), flags=flags, borderMode=border)
+
+    image = moved(photo.image, cv2.INTER_CUBIC, cv2.BORDER_REFLECT).astype(np.float32)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.1))
+    image *= (rng.normal(1, 0.02) * rng.normal(1, 0.007, 3)).astype(np.float32)
+    image += rng.normal(2.0, 0.4) * rng.standard_normal((height, width, 1), dtype=np.float32)
+    nucleus, cell = (
+        moved(mask.astype(np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
+        for mask in (photo.nucleus_mask, photo.cell_mask)
+    )
+    boxes = [_moved_box(box, shift, (height, width)) for box in photo.boxes]
+    boxes = [box for box in boxes if box.xmin < box.xmax and box.ymin < box.ymax]
+    image = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return Photo(image, nucleus, cell, boxes, photo.variant)
+
+
+def _moved_box(box: Box, shift: np.ndarray, size: tuple[int, int]) -> Box:
+    height, width = size
+    across, down = (round(float(part)) for part in shift)
+    return Box(
+        box.name,
+        min(max(box.xmin + across, 0), width - 1),
+        min(max(box.ymin + down, 0), height - 1),
+        min(max(box.xmax + across, 0), width - 1),
+        min(max(box.ymax + down, 0), height - 1),
+    )

@@ -13,6 +13,7 @@ import numpy as np
 
 from hv_utils.drawn.drawing import Outline, density, patch_grid, smooth_noise, step
 from hv_utils.drawn.nucleus import draw_nucleus, fit
+from hv_utils.drawn.variants import TYPICAL, draw_variant, shares_of
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import MICROMETRES_PER_PIXEL, MORPHOLOGY
 
@@ -50,6 +51,8 @@ LOOKS = {
 ORANGE_RED = density(202, 128, 121)
 ROSE = density(190, 138, 170)
 LILAC = density(172, 138, 200)
+BARED = (0.1, 0.6)
+"""Where a hypogranular eosinophil keeps its granules: above so many deviations of random hills."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class WhiteCell:
         0 to 1: how much the cell hides what lies below.
     cell, nucleus : numpy.ndarray, shape (S, S), bool
         The true outlines.
+    variant : str
+        What was drawn of the class, see `variants`.
     """
 
     density: np.ndarray
@@ -73,9 +78,12 @@ class WhiteCell:
     cover: np.ndarray
     cell: np.ndarray
     nucleus: np.ndarray
+    variant: str = TYPICAL
 
 
-def draw_white_cell(label: str, *, rng: np.random.Generator, contraction: float = 1) -> WhiteCell:
+def draw_white_cell(
+    label: str, *, rng: np.random.Generator, contraction: float = 1, variant: str | None = None
+) -> WhiteCell:
     """Draw one white cell.
 
     Parameters
@@ -86,6 +94,8 @@ def draw_white_cell(label: str, *, rng: np.random.Generator, contraction: float 
         Source of randomness.
     contraction : float
         Share of its spread diameter that the cell has: below 1 in the thick part of a film.
+    variant : str, optional
+        One of the class's variants, see `variants.shares_of`; by default drawn at their rates.
 
     Returns
     -------
@@ -94,30 +104,36 @@ def draw_white_cell(label: str, *, rng: np.random.Generator, contraction: float 
     Raises
     ------
     HematoVisionError
-        For a class that has no look here.
+        For a class that has no look here, or a variant that the class does not have.
     """
     if label not in LOOKS:
         raise HematoVisionError(
             f"expected a class that can be drawn ({', '.join(LOOKS)}), but got {label!r}: "
             "the demo draws these alone; use your own images for another class"
         )
+    variant = draw_variant(label, rng) if variant is None else variant
+    if variant not in shares_of(label):
+        raise HematoVisionError(
+            f"expected a variant of {label} ({', '.join(shares_of(label))}), but got {variant!r}: "
+            "check its name"
+        )
     look = LOOKS[label]
-    reactive = label == "lymphocyte" and rng.random() < 0.18
+    reactive = variant == "reactive"
     radius = draw_diameter(label, rng, large=reactive) * contraction / 2
     ratio = draw_ratio(label, rng, low=reactive)
     rough = look.rough * (2.2 if reactive else 1)
     outline = Outline.draw(radius, rng, oval=look.oval, rough=rough)
     x, y = patch_grid(radius * 1.35 + 6)
     cell = outline.distance(x, y)
-    shape = draw_nucleus(label, x, y, radius=radius, ratio=ratio, rng=rng)
+    shape = draw_nucleus(label, x, y, radius=radius, ratio=ratio, rng=rng, variant=variant)
     margin = look.margin * radius
     nucleus = fit(shape, cell, ratio=ratio, margin=margin, tolerance=0.06 * radius)
     paint = _PAINTS[label]
-    azure, eosin = paint(look, cell, nucleus, radius=radius, reactive=reactive, rng=rng)
+    azure, eosin = paint(look, cell, nucleus, radius=radius, variant=variant, rng=rng)
     cover = step(cell, look.edge)
     azure *= cover[..., None]
     eosin *= cover[..., None]
-    return WhiteCell(azure, eosin, cover, cell < 0, nucleus < 0)
+    return WhiteCell(azure, eosin, cover, cell < 0, nucleus < 0, variant)
 
 
 def draw_diameter(label: str, rng: np.random.Generator, *, large: bool = False) -> float:
@@ -126,8 +142,9 @@ def draw_diameter(label: str, rng: np.random.Generator, *, large: bool = False) 
     Most cells lie below the middle of the range, whose upper end is for the rare large ones.
     """
     low, high = MORPHOLOGY[label].diameter_um
-    typical = low + (0.75 if large else 0.42) * (high - low)
-    drawn = np.clip(rng.normal(typical, 0.18 * (high - low)), low, high)
+    typical, most = (0.72, 1.0) if large else (0.36, 0.62)
+    share = np.clip(rng.normal(typical, 0.15), 0, most)
+    drawn = low + share * (high - low)
     return float(drawn) / MICROMETRES_PER_PIXEL
 
 
@@ -156,16 +173,16 @@ def _nuclear(look: Look, nucleus: np.ndarray, texture: np.ndarray) -> tuple[np.n
 
 def _clumped(shape, rng, *, strength: float) -> np.ndarray:
     """Return chromatin in dark clumps with paler lanes between, mean 1."""
-    clumps = smooth_noise(shape, 11, rng) + 0.6 * smooth_noise(shape, 6, rng)
-    return 1 + np.float32(strength) * np.tanh(1.4 * clumps)
+    clumps = smooth_noise(shape, 12, rng) + 0.5 * smooth_noise(shape, 6, rng)
+    return 1 + np.float32(strength) * np.tanh(1.8 * clumps)
 
 
 def _lacy(shape, rng) -> np.ndarray:
-    """Return chromatin as a net: even, with fine pale lanes and a few pale holes."""
-    lanes = np.exp(-((smooth_noise(shape, 17, rng) / 0.4) ** 2))
+    """Return chromatin as a net: even strands with pale meshes between."""
+    lanes = np.exp(-((smooth_noise(shape, 15, rng) / 0.45) ** 2))
+    folds = smooth_noise(shape, 26, rng)
     grain = smooth_noise(shape, 4, rng)
-    holes = np.clip(smooth_noise(shape, 16, rng) - 1.7, 0, 1)
-    return 1.06 - 0.16 * lanes + 0.05 * grain - 0.35 * holes
+    return 1.10 - 0.26 * lanes + 0.08 * folds + 0.07 * grain
 
 
 def _discs(
@@ -189,18 +206,15 @@ def _discs(
     return cv2.GaussianBlur(canvas, (0, 0), 0.8).astype(np.float32) / 255
 
 
-def _eosinophil(look, cell, nucleus, *, radius, reactive, rng):
-    chromatin = _clumped(cell.shape, rng, strength=0.10)
-    cover, azure = _nuclear(look, nucleus, chromatin)
+def _eosinophil(look, cell, nucleus, *, radius, variant, rng):
+    cover, azure = _nuclear(look, nucleus, _clumped(cell.shape, rng, strength=0.2))
     size = rng.uniform(0.36, 0.52) / MICROMETRES_PER_PIXEL / 2 * rng.uniform(1.0, 1.5)
-    # Smearing can bare patches, which leaves an eosinophil with few granules.
-    sparse = rng.random() < 0.15
-    keep = rng.uniform(0.05, 0.25) if sparse else rng.uniform(0.85, 1)
-    granules = _discs(cell.shape, rng, spacing=size * rng.uniform(1.8, 2.3), radius=size, keep=keep)
-    if rng.random() < 0.25:
-        granules *= np.clip(1.1 + 0.5 * smooth_noise(cell.shape, radius * 0.5, rng), 0.1, 1)
-    body = 0.8 if sparse else rng.uniform(0.85, 1.15)
-    eosin = _stain(body * (1 - cover), look.cytoplasm)
+    spacing, keep = size * rng.uniform(1.8, 2.3), rng.uniform(0.85, 1)
+    granules = _discs(cell.shape, rng, spacing=spacing, radius=size, keep=keep)
+    if variant == "hypogranular":  # smearing bares patches; the granules left are as coarse as ever
+        hills = smooth_noise(cell.shape, radius * 0.4, rng)
+        granules *= step(np.float32(rng.uniform(*BARED)) - hills, 0.5)
+    eosin = _stain(rng.uniform(0.85, 1.15) * (1 - cover), look.cytoplasm)
     # The tone of the granules runs from orange to rose with the stain's batch.
     rose = rng.beta(1.2, 2)
     colour = ((1 - rose) * ORANGE_RED + rose * ROSE).astype(np.float32)
@@ -208,10 +222,11 @@ def _eosinophil(look, cell, nucleus, *, radius, reactive, rng):
     return azure, eosin
 
 
-def _lymphocyte(look, cell, nucleus, *, radius, reactive, rng):
-    dense = 1 + 0.07 * smooth_noise(cell.shape, 14, rng) + 0.03 * smooth_noise(cell.shape, 5, rng)
-    if reactive:
-        dense = dense * 0.9 + 0.04 * smooth_noise(cell.shape, 8, rng)
+def _lymphocyte(look, cell, nucleus, *, radius, variant, rng):
+    dense = _clumped(cell.shape, rng, strength=0.13)
+    reactive = variant == "reactive"
+    if reactive:  # a roomy cell with loosened chromatin
+        dense = dense * 0.9 + 0.06 * smooth_noise(cell.shape, 8, rng)
     cover, azure = _nuclear(look, nucleus, dense)
     rim = np.exp(-np.maximum(-cell, 0) / np.float32(0.10 * radius))
     blue = look.cytoplasm * rng.uniform(0.8, 1.15) if reactive else look.cytoplasm
@@ -223,41 +238,45 @@ def _lymphocyte(look, cell, nucleus, *, radius, reactive, rng):
     return azure, np.zeros_like(azure)
 
 
-def _monocyte(look, cell, nucleus, *, radius, reactive, rng):
+def _monocyte(look, cell, nucleus, *, radius, variant, rng):
     cover, azure = _nuclear(look, nucleus, _lacy(cell.shape, rng))
     azure *= np.float32(rng.uniform(0.9, 1.15))
     ground = 1 + 0.14 * smooth_noise(cell.shape, 15, rng) + 0.08 * smooth_noise(cell.shape, 3, rng)
-    azure += _stain(ground * (1 - cover) * rng.uniform(0.75, 1.25), look.cytoplasm)
+    cytoplasm = ground * (1 - cover) * rng.uniform(0.75, 1.25)
     dust = np.clip(smooth_noise(cell.shape, 2.2, rng) - 0.6, 0, 2)
-    azure += _stain(0.16 * dust * (1 - cover), LILAC)
-    bubbles = _vacuoles(cell, count=rng.choice([0, 3, 8, 18], p=[0.2, 0.3, 0.3, 0.2]), rng=rng)
-    azure *= (1 - 0.75 * bubbles * (1 - 0.45 * cover))[..., None]
+    bubbles = 0
+    if variant == TYPICAL:  # vacuoles give a monocyte away
+        count = rng.choice([0, 4, 10, 20], p=[0.2, 0.3, 0.3, 0.2])
+        bubbles = 0.75 * _vacuoles(cell, nucleus, count=count, rng=rng)
+    azure += _stain(cytoplasm * (1 - bubbles), look.cytoplasm)
+    azure += _stain(0.16 * dust * (1 - cover) * (1 - bubbles), LILAC)
     return azure, _stain((1 - cover) * rng.uniform(0, 0.25), LOOKS["neutrophil"].cytoplasm)
 
 
-def _vacuoles(cell: np.ndarray, *, count: int, rng) -> np.ndarray:
-    """Return unstained bubbles inside the cell, 0 to 1, float32."""
+def _vacuoles(cell: np.ndarray, nucleus: np.ndarray, *, count: int, rng) -> np.ndarray:
+    """Return unstained bubbles in the cytoplasm, 0 to 1, float32."""
     canvas = np.zeros(cell.shape, np.uint8)
-    places = np.argwhere(cell < -10)
-    for row, column in places[rng.integers(0, len(places), count)]:
-        size = rng.uniform(2.5, 7.0)
-        cv2.circle(canvas, (int(column), int(row)), round(size * 16) // 16, 255, -1, cv2.LINE_AA)
+    places = np.argwhere((cell < -8) & (nucleus > 4))
+    for row, column in places[rng.integers(0, len(places), count if len(places) else 0)]:
+        size = min(rng.uniform(2.5, 7.0), nucleus[row, column])
+        cv2.circle(canvas, (int(column), int(row)), round(size), 255, -1, cv2.LINE_AA)
     return cv2.GaussianBlur(canvas, (0, 0), 1.2).astype(np.float32) / 255
 
 
-def _neutrophil(look, cell, nucleus, *, radius, reactive, rng):
-    chromatin = _clumped(cell.shape, rng, strength=rng.uniform(0.11, 0.2))
-    cover, azure = _nuclear(look, nucleus, chromatin)
+def _neutrophil(look, cell, nucleus, *, radius, variant, rng):
+    cover, azure = _nuclear(look, nucleus, _clumped(cell.shape, rng, strength=0.24))
     body = 1 + 0.10 * smooth_noise(cell.shape, 18, rng)
     eosin = _stain(body * (1 - cover) * rng.uniform(0.7, 1.35), look.cytoplasm)
-    # Toxic granulation: coarser and darker, the look-alike of an eosinophil.
-    coarse = rng.random() < 0.12
-    size = 4.2 if coarse else rng.uniform(2.0, 2.8)
-    fine = np.clip(smooth_noise(cell.shape, size, rng) * 0.5 + 0.25, 0, 1.6)
-    azure += _stain(fine * (1 - cover) * (0.65 if coarse else rng.uniform(0.2, 0.45)), LILAC)
-    if coarse:
-        eosin *= 1.35
-    return azure, eosin
+    toxic = variant == "toxic granulation"
+    if toxic:  # coarse and dark, nearly as in an eosinophil, but violet and uneven
+        size = rng.uniform(0.32, 0.44) / MICROMETRES_PER_PIXEL / 2
+        coarse = _discs(cell.shape, rng, spacing=2.6 * size, radius=size, scatter=0.45, keep=0.8)
+        return azure + _stain(coarse * (1 - cover) * 0.3, LILAC), 1.3 * eosin + _stain(
+            coarse * (1 - cover) * rng.uniform(0.6, 0.9), ROSE
+        )
+    fine = smooth_noise(cell.shape, rng.uniform(2.0, 2.8), rng) * 0.5 + 0.25
+    fine = np.clip(fine, 0, 1.6) * rng.uniform(0.2, 0.45)
+    return azure + _stain(fine * (1 - cover), LILAC), eosin
 
 
 _PAINTS = {

@@ -20,7 +20,7 @@ HEADLINES = {
     "accuracy": "accuracy",
     "macro_precision": "macro precision",
     "macro_recall": "macro recall",
-    "macro_f1": "macro F1",
+    "macro_f1": "macro-F1",
     "roc_auc": "ROC area",
     "average_precision": "average precision",
 }

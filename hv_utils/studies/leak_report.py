@@ -54,10 +54,10 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     DataFrame
         One row a number, one column a build.
     """
-    names = {f"f1_{name}": f"macro F1, {words}" for name, words in SCHEMES.items()}
+    names = {f"f1_{name}": f"macro-F1, {words}" for name, words in SCHEMES.items()}
     names |= {"inflation": "inflation (random minus by source)"}
-    names |= {"border_f1": "macro F1, border alone", "border_chance": "macro F1, chance"}
-    names |= {"cv_mean": "macro F1, repeated cross-validation"}
+    names |= {"border_f1": "macro-F1, border alone", "border_chance": "macro-F1, chance"}
+    names |= {"cv_mean": "macro-F1, repeated cross-validation"}
     columns = {}
     for build, result in results.items():
         found = headlines(result)
@@ -213,7 +213,7 @@ def repeated_lines(summary: Mapping[str, Any], *, cells: str = "cells") -> str:
         found = summary[view]
         deviation = "" if found["sd"] is None else f" ± {found['sd']:.3f} over the repeats"
         lines.append(
-            f"- Macro F1 per {view}: {found['mean']:.3f}{deviation}; {found['level']:.0%} interval "
+            f"- Macro-F1 per {view}: {found['mean']:.3f}{deviation}; {found['level']:.0%} interval "
             f"over cells {found['low']:.3f} to {found['high']:.3f}."
         )
     image = summary["image"]
@@ -234,7 +234,7 @@ def lessons(result: Mapping[str, Any], *, cells: str = "cells") -> list[str]:
         inflation_sentence(result["inflation"], result["schemes"], cells=cells),
         "Splitting by something that looks like a source is not splitting by the source: check "
         "what a name means before grouping by it.",
-        f"The border alone {told} (macro F1 {border['image']['macro_f1']:.3f}, chance "
+        f"The border alone {told} (macro-F1 {border['image']['macro_f1']:.3f}, chance "
         f"{border['chance']['macro_f1']:.3f}).",
     ]
     summary = result["cross_validation"]

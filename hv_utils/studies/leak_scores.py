@@ -24,7 +24,7 @@ INFLATES = {
 THAN_CHANCE = {
     CONFIRMED: "better than chance",
     REFUTED: "worse than chance",
-    UNDECIDED: "no better than chance",
+    UNDECIDED: "not told apart from chance",
 }
 
 

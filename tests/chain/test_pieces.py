@@ -61,6 +61,17 @@ def test_the_quiz_asks_for_test_cells_and_knows_the_models_verdicts(pieces, run)
     assert not [cell for cell in data["cells"] if cell["label"] in cell["alt"]]
 
 
+def test_the_quiz_asks_for_no_cell_whose_label_is_wrong_and_names_look_alikes(pieces, run):
+    images = run.read_table("images.csv")
+    labels = run.read_table("predictions.csv").drop_duplicates("cell").set_index("cell")["label"]
+    wrong = labels.index[labels == "eosinophil"][:2]
+    drawn = images["drawn_as"].mask(images["cell"].isin(wrong), "lymphocyte")
+    edit(run, "images.csv", drawn_as=drawn, variant="band")
+    asked = [cell for cell in pieces.quiz(run)[0]["cells"] if cell["label"] == "eosinophil"]
+    assert len(asked) == (labels == "eosinophil").sum() - 2 == 2
+    assert asked[0]["drawn"] == "eosinophil (band)"
+
+
 def test_the_quiz_shows_no_photographs(pieces, run):
     edit(run, "images.csv", source="kaggle")
     with pytest.raises(pieces.NotShownError, match="built from photographs"):

@@ -194,7 +194,7 @@ def test_archives_without_pictures_are_refused(damaged):
 
 
 def test_mirrored_features_are_those_of_the_mirrored_picture(demo):
-    photo = sorted(find_folder(demo[0], "JPEGImages").glob("*.jpg"))[0]
+    photo = sorted(find_folder(demo[0], "JPEGImages").glob("*.jpg"))[1]  # one with many features
     grey = read_grey(photo, size=(320, 240))
     turned = local.extract(np.ascontiguousarray(grey[:, ::-1]), contrast=0.02)
     features = local.extract(grey, contrast=0.02)

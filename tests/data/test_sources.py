@@ -48,8 +48,10 @@ def test_demo_truth_agrees_with_the_boxes(demo):
     assert len(images) > 10
     for row in images.head(20).itertuples():
         ys, xs = np.nonzero(np.array(Image.open(row.mask)))
-        assert row.xmin - 5 <= xs.min() <= xs.max() <= row.xmax + 5
-        assert row.ymin - 5 <= ys.min() <= ys.max() <= row.ymax + 5
+        # The box is carried over as an ellipse, which a cell is only nearly.
+        wide, high = 0.08 * (row.xmax - row.xmin), 0.08 * (row.ymax - row.ymin)
+        assert row.xmin - wide <= xs.min() <= xs.max() <= row.xmax + wide
+        assert row.ymin - high <= ys.min() <= ys.max() <= row.ymax + high
 
 
 def test_same_seed_same_data_and_another_seed_other_data(demo, tmp_path):

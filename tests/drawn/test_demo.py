@@ -58,7 +58,7 @@ def test_layout_and_counts_are_those_of_the_archive(root):
         assert len(list(folders["TRAIN"].iterdir())) == 12
         assert len(list(folders["TEST"].iterdir())) == 5
         simple = list((copies(root) / "TEST_SIMPLE" / label.upper()).iterdir())
-        assert len(simple) == max(2, round(0.2 * count))
+        assert len(simple) == max(2, round(0.4 * count))
     photos = sorted((originals(root) / "JPEGImages").iterdir())
     assert len(photos) == sum(PHOTOS.values()) + 4, "and four doubtful ones"
     for photo in photos:
@@ -144,7 +144,7 @@ def test_masks_lie_on_the_cells(root, truth):
         assert set(np.unique(mask)) <= {0, CYTOPLASM, NUCLEUS}
         grey = read_image(copies(root) / row.path).mean(axis=2)
         if (mask == NUCLEUS).sum() > 200 and (mask == CYTOPLASM).sum() > 200:
-            assert grey[mask == NUCLEUS].mean() < grey[mask == CYTOPLASM].mean() - 10, row.path
+            assert grey[mask == NUCLEUS].mean() < grey[mask == CYTOPLASM].mean() - 5, row.path
 
 
 def test_augmentation_stays_in_its_ranges_and_leaves_black(root, truth):

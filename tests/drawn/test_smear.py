@@ -16,6 +16,7 @@ from hv_utils.drawn.drawing import (
 )
 from hv_utils.drawn.nucleus import fit
 from hv_utils.drawn.smear import draw_photo
+from hv_utils.drawn.variants import TYPICAL
 from hv_utils.drawn.white_cell import draw_white_cell
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import CLASSES, MICROMETRES_PER_PIXEL, MORPHOLOGY
@@ -29,9 +30,12 @@ def rng(*seed):
 
 @pytest.fixture(scope="module")
 def cells():
-    """Draw white cells of each class, without the smear round them."""
+    """Draw textbook cells of each class, without the smear round them."""
     return {
-        label: [draw_white_cell(label, rng=rng(7, k, i)) for i in range(CELLS_PER_CLASS)]
+        label: [
+            draw_white_cell(label, rng=rng(7, k, i), variant=TYPICAL)
+            for i in range(CELLS_PER_CLASS)
+        ]
         for k, label in enumerate(CLASSES)
     }
 
@@ -95,8 +99,8 @@ def test_the_same_state_draws_the_same_photo_and_another_another():
 def test_other_sizes_are_drawn_at_the_same_scale():
     small = draw_photo("lymphocyte", rng=rng(3), size=(240, 320))
     assert small.image.shape == (240, 320, 3)
-    whole = draw_white_cell("lymphocyte", rng=rng(3))
-    assert small.cell_mask.sum() <= whole.cell.sum() * 1.2
+    whole = draw_photo("lymphocyte", rng=rng(3))
+    assert small.cell_mask.sum() == whole.cell_mask.sum(), "the same cell, in a smaller field"
 
 
 def test_an_unknown_class_is_refused_in_one_line():
@@ -200,7 +204,12 @@ def test_eosinophils_are_red_and_some_have_few_granules(cells):
     assert np.median(red["monocyte"]) < 0.05, "grey-blue"
     assert np.median(red["lymphocyte"]) < np.median(red["monocyte"]), "blue"
     # The look-alikes make the task hard: without them a threshold would do.
-    assert red["eosinophil"].min() < red["neutrophil"].max()
+    bared, toxic = (
+        [redness(draw_white_cell(label, rng=rng(9, i), variant=variant)) for i in range(12)]
+        for label, variant in (("eosinophil", "hypogranular"), ("neutrophil", "toxic granulation"))
+    )
+    assert np.median(bared) < red["eosinophil"].min()
+    assert np.median(toxic) > red["neutrophil"].max()
 
 
 def test_granules_leave_the_nucleus_of_an_eosinophil_clear(cells):

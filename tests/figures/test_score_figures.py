@@ -63,7 +63,7 @@ def test_reliability_draws_full_bins_by_their_images_and_joins_none(result):
 def test_intervals_are_drawn_from_low_to_high(result):
     rows = headline_table(result)
     fig = score_figures.score_intervals(rows, reference=0.91, reference_label="claimed")
-    assert {"per image", "per cell", "claimed", "macro F1"} <= set(words(fig))
+    assert {"per image", "per cell", "claimed", "macro-F1"} <= set(words(fig))
     segments = fig.axes[0].collections[0].get_segments()
     assert segments[0][:, 0] == pytest.approx(rows.loc[0, ["low", "high"]].to_numpy(float))
     assert nothing_clipped(fig)

@@ -16,7 +16,7 @@ def result(*, known=True):
     table = table if known else table.assign(cell=pd.NA)
     schemes = ["random", "prefix", "source", "test"] if known else ["random", "test"]
     score = leak_scores.summarise(table, n_resamples=200)
-    border = score | {"chance": leak_scores.chance(table), "verdict": "no better than chance"}
+    border = score | {"chance": leak_scores.chance(table), "verdict": "not told apart from chance"}
     pair = {"random": table, "source": judged(0.2)}
     return {
         "schemes": dict.fromkeys(schemes, score),
@@ -40,9 +40,9 @@ def test_builds_side_by_side():
     here, there = result(known=False), result()
     table = leak_report.comparison_table({"this build": here, "real data": there})
     assert list(table.columns) == ["this build", "real data"]
-    assert table.loc["macro F1, split by source photo", "this build"] == "n/a"
+    assert table.loc["macro-F1, split by source photo", "this build"] == "n/a"
     value = there["schemes"]["source"]["image"]["macro_f1"]
-    assert table.loc["macro F1, split by source photo", "real data"].startswith(f"{value:.3f} (")
+    assert table.loc["macro-F1, split by source photo", "real data"].startswith(f"{value:.3f} (")
     assert table.loc["inflation (random minus by source)", "real data"].startswith("+")
 
 
@@ -90,7 +90,7 @@ def test_every_sentence_says_what_was_found():
     assert "TRAIN alone, disagrees with" in leak_report.splits_sentences(told, apart)
     lines = leak_report.border_lines(found["border"]).splitlines()
     assert len(lines) == 2
-    assert all(line.endswith("**no better than chance**") for line in lines)
+    assert all(line.endswith("**not told apart from chance**") for line in lines)
     repeated = leak_report.repeated_lines(found["cross_validation"])
     assert repeated.startswith("150 images of 25 cells")
 

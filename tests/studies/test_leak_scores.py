@@ -110,7 +110,7 @@ def test_chance_is_what_dealt_verdicts_score():
     assert found["macro_f1"] == pytest.approx(1 / 3, abs=0.02)
     assert found["low"] < found["macro_f1"] < found["high"]
     guessed = leak_scores.summarise(table)["image"]
-    assert leak_scores.against_chance(guessed, found) == "no better than chance"
+    assert leak_scores.against_chance(guessed, found) == "not told apart from chance"
     knowing = leak_scores.summarise(judged(share_right=0.9, cells=(20, 20, 20)))["image"]
     assert leak_scores.against_chance(knowing, found) == "better than chance"
     wrong = leak_scores.summarise(judged(share_right=0, cells=(20, 20, 20)))["image"]
