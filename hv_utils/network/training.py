@@ -44,6 +44,8 @@ from hv_utils.network.preprocessing import (
 from hv_utils.network.settings import BATCH_NORM_MOMENTUM, FineTuning, HeadTraining
 from hv_utils.network.weights import CALIBRATION_IMAGES, calibrate_batch_norm
 
+KEPT_BYTES = 2**29  # of what validation images are below the first block that learns
+
 
 def train_head(
     model: keras.Model,
@@ -169,9 +171,10 @@ def fine_tune(
     parts = None if settings.norm_images else part_below(model, settings.from_block)
     below, learning = parts or (None, model)
     compile_model(learning, cosine_schedule(settings.learning_rate, steps * epochs))
+    validation_probs = _probs_of(model, list(val["path"]), parts, batch_size)
     course = Course(
         settings,
-        lambda: judge(predict_probs(model, list(val["path"]), batch_size=batch_size), y_val),
+        lambda: judge(validation_probs(), y_val),
         rank=lambda row: (row["val_macro_f1"], -row["val_loss"]),
         file=file,
     )
@@ -199,6 +202,18 @@ def fine_tune(
         course.run(data, y_train, steps=steps, callbacks=callbacks)
     model.trainable = True
     return course.finish()
+
+
+def _probs_of(
+    model: keras.Model, paths: list, parts: tuple | None, batch_size: int
+) -> Callable[[], np.ndarray]:
+    """Return what computes the probabilities of now; what stays the same is computed once."""
+    if parts is None or 4 * len(paths) * np.prod(parts[1].input_shape[1:]) > KEPT_BYTES:
+        return partial(predict_probs, model, paths, batch_size=batch_size)
+    below, above = parts
+    images = [paths[at : at + batch_size] for at in range(0, len(paths), batch_size)]
+    kept = [below(load_images(some, size=input_size(model))) for some in images]
+    return lambda: np.concatenate([np.asarray(above(x, training=False)) for x in kept])
 
 
 def _through(
