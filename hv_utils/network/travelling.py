@@ -61,9 +61,9 @@ class ViewTraining:
     seed : int
     """
 
-    passes: int = 16
+    passes: int = 30
     images: int = 2048
-    small_passes: int = 11
+    small_passes: int = 20
     small_side: int = 128
     judge_every: int = 4
     batch: int = 32

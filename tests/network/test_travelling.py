@@ -13,6 +13,7 @@ from hv_utils.images.labels import CLASSES
 from hv_utils.network import travelling
 from hv_utils.network.restaining import augmented
 from hv_utils.network.travelling import ViewTraining, draw_rows, rate_at, train
+from hv_utils.network.travelling_export import largest_areas
 from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views
 
 
@@ -83,6 +84,10 @@ def test_views_are_made_once_and_show_the_labelled_cell(tmp_path):
     assert list(views.table["boxed"]) == [True, True, False]
     assert len(views.part("train").table) == 2, "a label without its cell teaches nothing"
     (tmp_path / "pair.png").unlink()
+    small = Views(views.table.assign(label="platelet"), views.arrays)
+    assert largest_areas(small)["platelet"] == pytest.approx(
+        views.table["nucleus_um2"].max(), abs=3
+    )
     again = stored_views({"here": table}, tmp_path / "views")
     np.testing.assert_array_equal(again.view(0), first)
 
