@@ -3,7 +3,7 @@
     python scripts/train_travelling.py --kaggle blood-cells.zip --pbc PBC_dataset.zip
 
 Makes the standard views of both laboratories, trains on them, exports and calibrates the model.
-`ship_model.py` makes it what `hv predict` uses. About 50 minutes on one core.
+`ship_model.py` makes it what `hv predict` uses. About 80 minutes on one core.
 """
 
 from __future__ import annotations
