@@ -1,7 +1,7 @@
 """Measure models as `hv predict` runs them on the cells of four laboratories.
 
     python scripts/measure_laboratories.py FOLDER [MODEL.onnx …] [--test]
-        [--json results/laboratories.json] [--record results/travelling]
+        [--json results/laboratories.json] [--record FOLDER]
 
 FOLDER holds the unpacked sets, each in a folder of its archive's name: `blood-cells`, `pbc-part`,
 `raabin-part`, `wbc-masks-1`; one that is not there is left out. Of the Kaggle set the validation
