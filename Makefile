@@ -38,7 +38,7 @@ model: $(READY)  ## train the home model anew on ARCHIVE=the real set's zip; 70 
 	@$(BIN)/hv run --profile native --archive "$(ARCHIVE)" --until prediction
 	@$(BIN)/python scripts/ship_model.py runs/native
 
-model-abroad: $(READY)  ## train the model for other laboratories' cells: KAGGLE=zip PBC=zip; 1 hour
+model-abroad: $(READY)  ## train the model for other laboratories' cells: KAGGLE=zip PBC=zip; 2 hours
 	@test -n "$(KAGGLE)$(PBC)" || { echo "make: expected the real data: make model-abroad KAGGLE=blood-cells.zip PBC=PBC_dataset.zip"; exit 1; }
 	@$(BIN)/python scripts/train_travelling.py --kaggle "$(KAGGLE)" --pbc "$(PBC)" --record results/travelling
 	@$(BIN)/python scripts/ship_model.py runs/travelling --name travelling

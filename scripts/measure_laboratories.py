@@ -1,7 +1,7 @@
 """Measure models as `hv predict` runs them on the cells of four laboratories.
 
     python scripts/measure_laboratories.py FOLDER [MODEL.onnx …] [--test]
-        [--json results/laboratories.json]
+        [--json results/laboratories.json] [--record FOLDER]
 
 FOLDER holds the unpacked sets, each in a folder of its archive's name: `blood-cells`, `pbc-part`,
 `raabin-part`, `wbc-masks-1`; one that is not there is left out. Of the Kaggle set the validation
@@ -150,12 +150,20 @@ def measure(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     return report
 
 
+def predictions_csv(judged: pd.DataFrame) -> str:
+    """Return the verdicts as the records of other runs have them, paths from TEST on."""
+    names = ["path", "label", "cell", *judged.filter(like="prob_").columns, "predicted"]
+    paths = ["/".join(Path(path).parts[-3:]) for path in judged["path"]]
+    return judged.assign(path=paths)[names].round(4).to_csv(index=False)
+
+
 def main() -> None:
     """Measure and print; write where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--test", action="store_true", help="read the official TEST, nothing else")
+    parser.add_argument("--record", type=Path, help="with --test: folder for predictions.csv")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -166,9 +174,10 @@ def main() -> None:
         for name, (folder, read) in (TEST if options.test else SETS).items():
             if not (options.folder / folder).is_dir():
                 continue
-            found["sets"][name] = one = measure(
-                judge(read(options.folder / folder), model), list(meta["classes"])
-            )
+            judged = judge(read(options.folder / folder), model)
+            found["sets"][name] = one = measure(judged, list(meta["classes"]))
+            if options.test and options.record:
+                write_text(options.record / "predictions.csv", predictions_csv(judged))
             for way in ("four", "choice of four", "all"):
                 if way in one:
                     low, high = (one[way]["interval"][end] for end in ("low", "high"))

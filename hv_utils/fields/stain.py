@@ -116,7 +116,7 @@ def inside_border(image: np.ndarray) -> np.ndarray:
     numpy.ndarray, shape (H, W), bool
         False in black regions that touch the edge, and two pixels around, where black has bled in.
     """
-    dark = (image.max(axis=2) < BLACK).astype(np.uint8)
+    dark = cv2.inRange(image, (0, 0, 0), (BLACK - 1,) * 3) & 1
     if not (dark[[0, -1]].any() or dark[:, [0, -1]].any()):
         return np.ones(dark.shape, bool)
     count, labels = cv2.connectedComponents(dark, connectivity=4)

@@ -187,9 +187,23 @@ class OnnxClassifier:
         weights = gradient / (feature_map.shape[1] * feature_map.shape[2])
         return np.maximum(np.einsum("nhwc,nc->nhw", feature_map, weights), 0).astype(np.float32)
 
-    def __call__(self, images: np.ndarray, *, cam: bool = False) -> Verdicts:
-        """Judge images of shape (N, *size, 3), uint8; with heat maps where `cam`."""
+    def __call__(
+        self, images: np.ndarray, *, cam: bool = False, barred: np.ndarray | None = None
+    ) -> Verdicts:
+        """Judge images.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            Shape (N, *size, 3), uint8.
+        cam : bool
+            Whether to add heat maps.
+        barred : numpy.ndarray, optional
+            Shape (N, K), bool: classes that an image cannot be of; their probability is 0.
+        """
         logits, feature_map = self.run(images)
+        if barred is not None:
+            logits = np.where(barred, -np.inf, logits)
         pred_probs = self.probabilities(logits)
         unsure = pred_probs.max(axis=1) < self.unsure_below
         statuses = np.where(unsure, UNSURE, OK).astype(object)

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def predict_rows(
         Image files.
     classify : callable
         Takes images of shape (N, height, width, 3), uint8, 0 to 255, and returns `pred_probs` of
-        shape (N, K), columns in the order of `classes`, rows summing to 1; or `Verdicts`.
+        shape (N, K), columns in the order of `classes`, rows summing to 1; or `Verdicts`. Where the
+        preparation bars a cell from a class, it takes `barred`, too: bool, shape (N, K).
     classes : sequence of str
         The K classes.
     size : tuple of int
@@ -101,8 +103,11 @@ def predict_rows(
 def _judge(
     shown: list[tuple[Path, Shown]], classify: Classifier, classes: Sequence[str]
 ) -> list[dict]:
-    images = [one.image for _, one in shown if one.image is not None]
-    verdicts = classify(np.stack(images)) if images else np.zeros((0, len(classes)))
+    judged = [one for _, one in shown if one.image is not None]
+    barred = np.array([[name in one.barred for name in classes] for one in judged])
+    options = {"barred": barred} if barred.any() else {}
+    images = [one.image for one in judged]
+    verdicts = classify(np.stack(images), **options) if images else np.zeros((0, len(classes)))
     if not isinstance(verdicts, Verdicts):
         verdicts = Verdicts(verdicts, [OK] * len(images))
     rows, position = [], 0
@@ -193,4 +198,4 @@ def open_classifier(
         )
     model = OnnxClassifier.load(path)
     facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
-    return (lambda images: model(images, cam=cam)), facts
+    return partial(model, cam=cam), facts

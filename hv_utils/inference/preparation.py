@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hv_utils.inference.onnx_model import NOT_A_CELL, UNREADABLE, UNSURE
 
 VIEW, RESIZED, STANDARD = "view", "resized", "standard"  # a fact of a model, and what it can be
 HUE = "hue"  # a fact of a model of standard views: that of the nuclear stain which it learnt
+LARGEST = "largest_um2"  # another: by class, what a stained area may have at most
 PLACE = ("cell", "x", "y")  # columns of the table where pictures are searched for cells
 
 
@@ -34,12 +36,15 @@ class Shown:
         The columns of `PLACE`: `cell`, the number of the cell in its picture, from 1 on, the most
         prominent first; `x` and `y`, its middle in pixels from the left and upper edge. Empty
         where whole pictures are judged.
+    barred : tuple of str
+        Classes that it is too large for.
     """
 
     image: np.ndarray | None
     status: str = ""
     reason: str = ""
     place: Mapping[str, float] | None = None
+    barred: tuple[str, ...] = ()
 
 
 Preparation = Callable[[Path], list[Shown]]
@@ -52,8 +57,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
     ----------
     facts : mapping
         Of the model: `size`, and `view`, which is `resized` where nothing is said, or `standard`
-        (see `fields.view`), then with `um_per_pixel`, and `hue` where the nuclear stain is given
-        the one that the model has learnt.
+        (see `fields.view`), then with `um_per_pixel`, `hue` where the nuclear stain is given the
+        one that the model has learnt, and `largest_um2` where classes have a largest size.
     um_per_pixel : float, optional
         Scale of the pictures, for a model of standard views; by default the red cells in each are
         measured.
@@ -80,7 +85,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
                 f"{facts['um_per_pixel']:g}: it was made by another version; train it again"
             )
         check_scale(um_per_pixel)
-        options = {"side": size[0], "hue": facts.get(HUE), "um_per_pixel": um_per_pixel}
+        options = {"hue": facts.get(HUE), "largest_um2": facts.get(LARGEST, {})}
+        options |= {"side": size[0], "um_per_pixel": um_per_pixel}
         return lambda path: _told(lambda: cells_of(path, **options))
     if view != RESIZED:
         raise HematoVisionError(
@@ -108,6 +114,7 @@ def cells_of(
     *,
     side: int,
     hue: Sequence[float] | None = None,
+    largest_um2: Mapping[str, float] = MappingProxyType({}),
     um_per_pixel: float | None = None,
 ) -> list[Shown]:
     """Find the white cells of a picture and bring each to the standard view.
@@ -119,6 +126,9 @@ def cells_of(
         Of the views, in pixels.
     hue : sequence of float, optional
         See `fields.view.in_hue`.
+    largest_um2 : mapping of str to float
+        Largest stained area of a class, in µm²: a cell above it is barred from the class. A view
+        alone cannot tell, since a network is taught to make little of scale.
     um_per_pixel : float, optional
 
     Returns
@@ -157,5 +167,6 @@ def cells_of(
         place = {"cell": number, "x": round(cell.x, 1), "y": round(cell.y, 1)}
         view = standard_view(image, finding, cell, side=side)
         view = view if hue is None else in_hue(view, hue)
-        shown.append(Shown(view, status, reason, place))
+        barred = tuple(name for name, most in largest_um2.items() if cell.nucleus_um2 > most)
+        shown.append(Shown(view, status, reason, place, barred))
     return shown

@@ -1,8 +1,9 @@
 """Train on standard views of several laboratories, so that what is learnt carries over.
 
 Each laboratory and kind is drawn equally often; every view is changed at random (`restaining`);
-the weights that are kept are a running mean of those along the way, their batch normalisations
-measured anew. All choices are made on validation views of the laboratories that are learnt from.
+the weights that are kept are a running mean of those along the way, and of these the mean over
+trainings of different length, their batch normalisations measured anew. All choices are made on
+validation views of the laboratories that are learnt from.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,6 +135,31 @@ def train(
         trainer.load(state)
     trainer.take_average(norm_views(learnt, settings, trainer.side))
     return trainer.model
+
+
+def mean_of(models: Sequence[keras.Model], views: Views, settings: ViewTraining) -> keras.Model:
+    """Give the first model the mean of the weights of all, its norms measured anew.
+
+    Trainings from one start lie close enough for their mean to be a model, often a better one away
+    from home (Wortsman et al., 2022).
+
+    Parameters
+    ----------
+    models : sequence of keras.Model
+        From `train`, with the same start.
+    views : Views
+        With the part train.
+    settings : ViewTraining
+
+    Returns
+    -------
+    keras.Model
+        The first.
+    """
+    weights = zip(*(model.get_weights() for model in models), strict=True)
+    models[0].set_weights([np.mean(parts, axis=0) for parts in weights])
+    calibrate_batch_norm(models[0], norm_views(views.part("train"), settings, VIEW_SIDE))
+    return models[0]
 
 
 def passes_done(state: Path, settings: ViewTraining) -> int:

@@ -12,7 +12,7 @@ from hv_utils.fields.view import VIEW_UM, in_hue, stain_hue, stain_levels
 from hv_utils.ground.predictions import label_index
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
-from hv_utils.inference.preparation import HUE, STANDARD, VIEW
+from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
 from hv_utils.network.export import export_model, write_companions
 from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SHOWN = 1200  # views of training and of validation, each as it is and changed
 TARGET = 0.95  # accuracy of what is answered
 RANK = 64
+SMALL_KIND, ALL_BUT = "platelet", 0.99  # what is told by its size, and the share kept
 
 
 def finish(
@@ -72,6 +73,7 @@ def finish(
         VIEW: STANDARD,
         "um_per_pixel": VIEW_UM,
         HUE: hue,
+        LARGEST: largest_areas(learnt),
     }
     source = save_model(model, folder / "model.keras", classes=classes, **facts)
     path = export_model(source, folder / "model.onnx")
@@ -101,6 +103,12 @@ def finish(
     }
     facts = {**plain.meta, **found}
     return write_companions(path, facts=facts, arrays={**arrays, **novelty.arrays()})
+
+
+def largest_areas(views: Views) -> dict[str, float]:
+    """Return the stained area, in µm², that a platelet hardly ever exceeds, by training views."""
+    areas = views.table.loc[views.table["label"] == SMALL_KIND, "nucleus_um2"]
+    return {SMALL_KIND: round(float(areas.quantile(ALL_BUT)), 1)} if len(areas) else {}
 
 
 def usual_hue(views: Views, *, count: int = SHOWN, seed: int = 0) -> list[float]:

@@ -28,8 +28,8 @@ class Views:
     ----------
     table : pandas.DataFrame
         A row a view: `path`, `label`, `part`, `group`, `laboratory`, `found` (whether there is a
-        cell at all), `boxed` (whether it is the labelled one, where that is known), and `at`, its
-        place in the laboratory's array.
+        cell at all), `boxed` (whether it is the labelled one, where that is known), `nucleus_um2`,
+        and `at`, its place in the laboratory's array.
     arrays : dict of str to numpy.ndarray
         By laboratory, uint8 (N, 256, 256, 3).
     """
@@ -114,7 +114,9 @@ def _make_views(cells: pd.DataFrame, stem: Path) -> None:
             if cell is not None:
                 views[number] = standard_view(image, finding, cell, side=STORE_SIDE)
             known = not np.isnan(box[0])
-            rows.append({**row, "found": cell is not None, "boxed": not known or bool(inside)})
+            area = cell.nucleus_um2 if cell else np.nan
+            facts = {"found": cell is not None, "boxed": not known or bool(inside)}
+            rows.append({**row, **facts, "nucleus_um2": round(area, 1)})
         views.flush()
         del views
     write_text(stem.with_suffix(".csv"), pd.DataFrame(rows).to_csv(index=False))

@@ -77,6 +77,16 @@ def test_verdicts(tmp_path, images):
     np.testing.assert_allclose(single, verdicts.pred_probs, atol=1e-6)
 
 
+def test_an_image_is_of_no_class_that_it_is_barred_from(tmp_path, images):
+    model = OnnxClassifier.load(write_model(tmp_path / "model.onnx"))
+    barred = np.zeros((5, 2), bool)
+    barred[1, model(images).pred_probs[1].argmax()] = True
+    plain, kept = model(images).pred_probs, model(images, barred=barred).pred_probs
+    np.testing.assert_array_equal(kept[barred], 0)
+    np.testing.assert_allclose(kept.sum(axis=1), 1)
+    np.testing.assert_array_equal(np.delete(kept, 1, axis=0), np.delete(plain, 1, axis=0))
+
+
 def test_the_temperature_divides_the_logits(tmp_path, images):
     plain = OnnxClassifier.load(write_model(tmp_path / "a.onnx"))
     cooled = OnnxClassifier.load(write_model(tmp_path / "b.onnx", temperature=2.0))

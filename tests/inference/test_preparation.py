@@ -56,6 +56,21 @@ def test_each_white_cell_is_shown_by_itself(folder):
     assert sorted(each.place["x"] > 640 for each in two) == [False, True]
 
 
+def test_a_cell_too_large_for_a_class_is_not_called_one(folder):
+    def classify(images, barred=None):
+        asked.append(barred)
+        light = np.tile([0.1, 0.9], (len(images), 1))
+        return light if barred is None else np.where(barred, 0, light) + barred[:, ::-1] * 0.9
+
+    for most, predicted in ((500, "light"), (5, "dark")):
+        asked = []
+        prepare = preparation_of(CELLS | {"largest_um2": {"light": most, "platelet": 3}})
+        options = {"classes": CLASSES, "size": CELLS["size"], "prepare": prepare}
+        (row,) = predict_rows([folder / "one.png"], classify, **options)
+        assert row["predicted"] == predicted
+        assert (asked[0] is None) == (predicted == "light"), "a class of another model bars none"
+
+
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [

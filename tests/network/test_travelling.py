@@ -12,7 +12,8 @@ from hv_utils.fields.view import VIEW_SIDE, main_cell, stain_levels, standard_vi
 from hv_utils.images.labels import CLASSES
 from hv_utils.network import travelling
 from hv_utils.network.restaining import augmented
-from hv_utils.network.travelling import ViewTraining, draw_rows, rate_at, train
+from hv_utils.network.travelling import ViewTraining, draw_rows, mean_of, rate_at, train
+from hv_utils.network.travelling_export import largest_areas
 from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views
 
 
@@ -83,6 +84,10 @@ def test_views_are_made_once_and_show_the_labelled_cell(tmp_path):
     assert list(views.table["boxed"]) == [True, True, False]
     assert len(views.part("train").table) == 2, "a label without its cell teaches nothing"
     (tmp_path / "pair.png").unlink()
+    small = Views(views.table.assign(label="platelet"), views.arrays)
+    assert largest_areas(small)["platelet"] == pytest.approx(
+        views.table["nucleus_um2"].max(), abs=3
+    )
     again = stored_views({"here": table}, tmp_path / "views")
     np.testing.assert_array_equal(again.view(0), first)
 
@@ -96,6 +101,21 @@ def tiny(n_classes, *, size, weights, dropout, seed):
     x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     x = keras.layers.Dense(n_classes)(keras.layers.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, keras.layers.Activation("softmax")(x))
+
+
+def test_the_mean_of_two_trainings_has_norms_of_its_own(monkeypatch):
+    monkeypatch.setattr(travelling, "NORM_VIEWS", 8)
+    array = np.random.default_rng(0).integers(0, 256, (8, STORE_SIDE, STORE_SIDE, 3), np.uint8)
+    table = pd.DataFrame({"group": [*"abcdefgh"], "part": "train", "at": range(8)}).assign(
+        label="a", laboratory="here", found=True, boxed=True
+    )
+    options = {"size": (VIEW_SIDE, VIEW_SIDE), "weights": "", "dropout": 0}
+    one, other = (tiny(2, seed=seed, **options) for seed in (0, 1))
+    kernels = [model.layers[2].get_weights()[0] for model in (one, other)]
+    norms = one.layers[3].moving_mean.numpy()
+    mean = mean_of([one, other], Views(table, {"here": array}), ViewTraining())
+    np.testing.assert_allclose(mean.layers[2].get_weights()[0], np.mean(kernels, axis=0))
+    assert np.abs(mean.layers[3].moving_mean.numpy() - norms).max() > 1e-3
 
 
 def test_an_interrupted_training_goes_on(tmp_path, monkeypatch):
