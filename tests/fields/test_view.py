@@ -116,8 +116,11 @@ def test_the_main_cell_is_near_the_middle_and_whole(photos):
 
 
 def test_two_stains_come_to_one_hue_and_stay_as_strong(photos):
-    for photo in photos:
-        view = viewed(photo.image, um_per_pixel=0.072)
+    views = [viewed(photo.image, um_per_pixel=0.072) for photo in photos]
+    # A stain that hardly takes up red has no hue that a camera could tell.
+    strongly = [view for view in views if stain_levels(view)[0] > 0.3]
+    assert len(strongly) >= 2
+    for view in strongly:
         magenta = to_light(to_density(view) * np.array([0.6, 1.1, 1.4], np.float32))
         hue = stain_hue(view)
         assert np.abs(stain_hue(magenta) - hue).max() > 0.05
