@@ -31,13 +31,14 @@ def look_alike_sheet(
         A row of 3 `per_row` pictures for each of `variants.LOOK_ALIKES`: textbook cells of its
         class, the look-alike, textbook cells of the class that it resembles.
     captions : list of str
-        Class and variant of each, on two lines.
+        Two lines for each: the class and its variant, or a variant of two words.
     """
     images, captions = [], []
     for row, one in enumerate(LOOK_ALIKES):
         drawn = [(one.label, TYPICAL), (one.label, one.variant), (one.resembles, TYPICAL)]
         for place, (label, variant) in enumerate(drawn):
-            caption = f"{label}\n{'textbook' if variant == TYPICAL else variant}"
+            name = "textbook" if variant == TYPICAL else variant
+            caption = name.replace(" ", "\n") if " " in name else f"{label}\n{name}"
             for number in range(per_row):
                 rng = np.random.default_rng((seed, row, place, number))
                 images.append(draw_photo(label, rng=rng, size=(side, side), variant=variant).image)

@@ -196,7 +196,7 @@ def training_curves(history: pd.DataFrame, *, metrics: Sequence[str] | None = No
         if f"val_{name}" in history:
             ax.plot(epochs, history[f"val_{name}"], "s-", ms=4, color=RIGHT, label="validation")
         ax.set(xlabel="epoch")
-        ax.set_title(name.replace("_", " ").replace("f1", "F1"), pad=20)
+        ax.set_title(name.replace("_f1", "-F1").replace("_", " "), pad=20)
         ax.xaxis.get_major_locator().set_params(integer=True)
         _mark_phases(ax, history)
     axes.flat[0].legend(frameon=False)

@@ -10,8 +10,10 @@ def test_each_look_alike_stands_between_its_class_and_the_one_it_is_taken_for():
     images, captions = look_alike_sheet(per_row=1, side=160)
     assert len(images) == len(captions) == 3 * len(LOOK_ALIKES)
     for row, one in enumerate(LOOK_ALIKES):
-        names = [f"{one.label}\ntextbook", f"{one.label}\n{one.variant}"]
-        assert captions[3 * row : 3 * row + 3] == [*names, f"{one.resembles}\ntextbook"]
+        first, middle, last = captions[3 * row : 3 * row + 3]
+        assert (first, last) == (f"{one.label}\ntextbook", f"{one.resembles}\ntextbook")
+        assert middle.endswith(one.variant.replace(" ", "\n"))
+    assert {caption.count("\n") for caption in captions} == {1}, "two lines each, none too wide"
     assert {(image.shape, image.dtype) for image in images} == {((160, 160, 3), np.dtype("uint8"))}
 
 
