@@ -166,6 +166,8 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="with --test: folder for predictions.csv")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.record and not options.test:
+        parser.error("expected --test beside --record, since verdicts on TEST alone are recorded")
     cv2.setNumThreads(1)
     report: dict[str, Any] = {"environment": environment(), "models": {}}
     for model in options.models or (TRAVELLING_MODEL, SHIPPED_MODEL):
@@ -176,7 +178,7 @@ def main() -> None:
                 continue
             judged = judge(read(options.folder / folder), model)
             found["sets"][name] = one = measure(judged, list(meta["classes"]))
-            if options.test and options.record:
+            if options.record:
                 write_text(options.record / "predictions.csv", predictions_csv(judged))
             for way in ("four", "choice of four", "all"):
                 if way in one:

@@ -327,3 +327,9 @@ def test_the_learning_rate_climbs_and_falls():
     assert np.argmax(rates) == 10
     assert rates[-1] == pytest.approx(0, abs=1e-8)
     assert (np.diff(rates[10:]) <= 0).all()
+
+
+def test_validation_images_are_computed_anew_where_they_are_too_many_to_keep(tables, monkeypatch):
+    kept = fine_tune(new_model(), tables)["val_loss"]
+    monkeypatch.setattr(training, "KEPT_BYTES", 0)
+    np.testing.assert_allclose(fine_tune(new_model(), tables)["val_loss"], kept, rtol=1e-4)
