@@ -1,9 +1,10 @@
 """The command line with its notebooks in this process: what they compute, without their kernels.
 
-    python tests/one_process.py run --profile smoke --run FOLDER
+    python tests/one_process.py [--kernels STEP,STEP] run --profile smoke --run FOLDER
 
-Eleven kernels import the same libraries eleven times. One chain of the tests has them, as readers
-have; where a test is about what notebooks do with other images, this does.
+Twelve kernels import the same libraries twelve times, which is half of a small chain's time. What
+a kernel does, `test_pipeline` asks with two notebooks of three lines; what ours compute, they
+compute here, each in a namespace of its own. The steps named first have kernels all the same.
 """
 
 import sys
@@ -24,10 +25,15 @@ from hv_utils.chain.steps import Step
 from hv_utils.ground.runs import Run
 
 ONE_AT_A_TIME = Lock()
+HAVE_KERNELS: list[str] = []
+in_a_kernel = execution.run_notebook
 
 
-def run_here(step: Step, run: Run, values: Mapping, **_) -> None:
+def run_here(step: Step, run: Run, values: Mapping, **options) -> None:
     """Execute a notebook, as `execution.run_notebook` does in a kernel."""
+    if step.name in HAVE_KERNELS:
+        in_a_kernel(step, run, values, **options)
+        return
     notebook = load_notebook_node(str(step.notebook))
     notebook = parameterize_notebook(notebook, {**values, CHAIN_PARAMETER: str(run.folder)})
     with ONE_AT_A_TIME:
@@ -52,5 +58,8 @@ def run_here(step: Step, run: Run, values: Mapping, **_) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--kernels":
+        HAVE_KERNELS += sys.argv[2].split(",")
+        del sys.argv[1:3]
     execution.run_notebook = run_here
     sys.exit(cli.main())

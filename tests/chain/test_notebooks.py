@@ -27,6 +27,8 @@ CHECKED = "all checks passed"
 NO_LESSON = re.compile(  # imports, drawing, sentences, and what is kept
     r"(?m)^(?:import|from) |\b(?:write_figure|write_json|glue|Markdown)\("
 )
+ONE_PROCESS = [sys.executable, ROOT / "tests" / "one_process.py"]
+WITH_PACKAGE = {**os.environ, "PYTHONPATH": str(ROOT)}
 PARAMETER = re.compile(r"(\w+): (int|float|str|bool|list) = (.+?)  # (\S.+)")
 
 
@@ -148,10 +150,19 @@ def glued(run: Run) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Run:
-    """Run the whole chain once, small."""
+    """Run the whole chain once, small; the first step and the training as readers have them."""
     folder = tmp_path_factory.mktemp("smoke") / "run"
-    command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", "smoke", "--run", folder]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    command = [
+        *ONE_PROCESS,
+        "--kernels",
+        "01_data,03_model",
+        "run",
+        "--profile",
+        "smoke",
+        "--run",
+        folder,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=WITH_PACKAGE)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return Run(folder)
 
@@ -298,10 +309,9 @@ def test_a_folder_of_ones_own_goes_through_the_chain(tmp_path):
             photo = draw_photo(label, rng=np.random.default_rng(number)).image
             Image.fromarray(photo).resize((160, 120)).save(folder / f"{number}.png")
     (folder / "broken.png").write_text("no image")
-    command = [sys.executable, ROOT / "tests" / "one_process.py", "run", "--profile", "smoke"]
-    command += ["--run", tmp_path / "run", "-p", "source", "folder", "-p", "folder", "mine"]
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=path)
+    command = [*ONE_PROCESS, "run", "--profile", "smoke", "--run", tmp_path / "run"]
+    command += ["-p", "source", "folder", "-p", "folder", "mine"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=WITH_PACKAGE)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     run = Run(tmp_path / "run")
     assert run.read_json("metrics.json")["classes"] == list(CLASSES[:3])
