@@ -45,7 +45,12 @@ def hv() -> None:
 @hv.command()
 @click.option("--profile", default="demo", show_default=True, help="notebooks/profiles/NAME.yaml")
 @click.option("--run", "name", help="Name of the folder below runs/.  [default: the profile's]")
-@click.option("--archive", help="The real data: its zip file or unpacked folder.")
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    help="The real data: its zip file or unpacked folder; repeat it for several sources.",
+)
 @click.option(
     "-p",
     "--parameter",
@@ -64,7 +69,7 @@ def hv() -> None:
     help="Notebooks that run at once.  [default: 2, or 1 on a single core]",
 )
 @click.option("--list", "listing", is_flag=True, help="List steps and parameters, run nothing.")
-def run(profile, name, archive, pairs, from_step, until_step, force, jobs, listing) -> None:
+def run(profile, name, archives, pairs, from_step, until_step, force, jobs, listing) -> None:
     """Run the notebooks that are not up to date.
 
     A step is up to date while its notebook, the helpers that it uses, its parameters and its
@@ -77,8 +82,9 @@ def run(profile, name, archive, pairs, from_step, until_step, force, jobs, listi
         _list_parameters()
         return
     overrides = parameters.from_command_line(pairs)
-    if archive:
-        overrides["archive"] = str(Path(archive).expanduser().absolute())
+    if archives:
+        absolute = [str(Path(one).expanduser().absolute()) for one in archives]
+        overrides["archive"] = ",".join(absolute)
     result = pipeline.run_chain(
         profile,
         run_dir=_run_folder(name or profile),

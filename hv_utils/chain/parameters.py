@@ -97,10 +97,18 @@ def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     def absolute(name: str, value: Any) -> Any:
         if name not in PATHS or not isinstance(value, str) or value in ("", *START_WEIGHTS):
             return value
-        path = base / Path(value).expanduser()
-        return str(path.absolute()) if matches(path) else value
+        paths = [base / Path(one).expanduser() if one else None for one in paths_in(value, base)]
+        if not all(path is None or matches(path) for path in paths):
+            return value
+        return ",".join("" if path is None else str(path.absolute()) for path in paths)
 
     return {name: absolute(name, value) for name, value in values.items()}
+
+
+def paths_in(value: str, base: Path = Path()) -> list[str]:
+    """Return the paths that a value names: several are joined by commas, as their sources are."""
+    whole = matches(base / Path(value).expanduser())
+    return [value] if whole else value.split(",")
 
 
 def declared(notebook: Path) -> dict[str, dict[str, str]]:

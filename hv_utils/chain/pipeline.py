@@ -237,7 +237,8 @@ def listed(values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         or taken away.
     """
     named = [values[name] for name in parameters.INPUTS if values.get(name)]
-    found = [path for given in named for path in matches(given)]
+    single = [one for given in named for one in parameters.paths_in(given)]
+    found = [path for one in single if one for path in matches(one)]
     below = [path for folder in found if folder.is_dir() for path in files_below(folder)]
     facts = {path: path.stat() for path in (*found, *below) if path.is_file()}
     return sorted((str(path), one.st_size, one.st_mtime_ns) for path, one in facts.items())

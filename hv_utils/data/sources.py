@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from hv_utils.data import demo, folder, kaggle, pbc
 from hv_utils.data.layout import SPLITS
-from hv_utils.data.protocol import Place, Settings, Source
+from hv_utils.data.protocol import PHOTO_COLUMNS, Place, Settings, Source
 from hv_utils.data.splits import (
     UNPLACED,
     check_no_leak,
@@ -40,7 +40,8 @@ class DataSet:
     images : pandas.DataFrame
         The image table, one row per readable image: `path` (absolute), `label`, `split` (train,
         val, test; `unplaced` for images that no side may hold; `simple` for the un-augmented test
-        photos), `cell` (source photo, or missing), `source`; besides `group` (photos that show
+        photos), `cell` (source photo, or missing), `source`, `laboratory` (which stained and
+        photographed the cells); besides `group` (photos that show
         the same field share it), `width`, `height` (pixels), `brightness` (mean grey value, 0 to
         255), `sha256`, the white cell's box `xmin, ymin, xmax, ymax` in the image's pixels with
         `visible` (share of the box inside the frame), and `mask` (path of the true outline), each
@@ -78,13 +79,15 @@ def load(
     ----------
     source : str
         `demo` (drawn, needs nothing), `kaggle` (an archive or a download), `pbc` (an archive) or
-        `folder` (one sub-folder per class).
+        `folder` (one sub-folder per class); or several, joined by commas: `kaggle,pbc`.
     run : Run
         The run that takes the data.
     val_fraction, test_fraction : float
-        Shares held out where the source brings no validation or no test part of its own.
+        Shares held out where the source brings no validation or no test part of its own. Several
+        sources are each held out by themselves, so that every part has images of each.
     **settings
-        Further fields of `protocol.Settings`.
+        Further fields of `protocol.Settings`; `archive` has one for each source that takes one,
+        in their order, joined by commas as they are.
 
     Returns
     -------
@@ -95,34 +98,102 @@ def load(
     HematoVisionError
         For an unknown source, or one that does not hold what it should.
     """
-    if source not in SOURCES:
+    names, given = source.split(","), Settings(run=run, **settings)
+    if not set(names) <= set(SOURCES) or len(set(names)) < len(names):
         raise HematoVisionError(
-            f"expected source to be one of {', '.join(SOURCES)}, but it is {source!r}: "
-            "check the profile, or the value behind -p source"
+            f"expected source to be one of {', '.join(SOURCES)}, or several of them once each, "
+            f"such as kaggle,pbc, but it is {source!r}: check the profile, or the value behind "
+            "-p source"
         )
-    module, settings = SOURCES[source], Settings(run=run, **settings)
-    _refuse_unread(source, settings)
+    _refuse_unread(names, given)
+    archives = _archive_of_each(names, given.archive)
+    fractions = {"test": test_fraction, "val": val_fraction}
+    parts = {
+        name: _load_one(name, replace(given, archive=archives.get(name, "")), fractions)
+        for name in names
+    }
+    return _join(parts) if len(parts) > 1 else parts[source]
+
+
+def _load_one(source: str, settings: Settings, fractions: Mapping[str, float]) -> DataSet:
+    module = SOURCES[source]
     place = module.find(settings)
     contents = module.read(place)
     images, left_out = inspect_images(contents.files)
     left_out = pd.concat([left_out, pd.DataFrame(contents.left_out, columns=["path", "reason"])])
-    images, notes = module.attach(images.assign(source=source), place, settings)
-    images = _split(images, {"test": test_fraction, "val": val_fraction}, seed=settings.seed)
+    images = images.assign(source=source, laboratory=source)  # so far, each is of one laboratory
+    images, notes = module.attach(images, place, settings)
+    images = _split(images, fractions, seed=settings.seed)
     notes = [*contents.notes, *notes, *_doubts(images)]
     facts = {"source": source, **place.facts, "images_sha256": _content_fingerprint(images, place)}
     return DataSet(images, contents.photos, left_out.reset_index(drop=True), facts, notes)
 
 
-def _refuse_unread(source: str, settings: Settings) -> None:
+def _join(parts: Mapping[str, DataSet]) -> DataSet:
+    """Put the tables of several sources under one another.
+
+    Where a source does not say which image shows which cell, each counts as one by itself.
+    """
+    tables = []
+    for part in parts.values():
+        table = part.images
+        for name, known in (("cell", "sha256"), ("group", "cell")):
+            if table[name].isna().all():
+                table = table.assign(**{name: table[known].astype("string")})
+        tables.append(table)
+    brought = pd.concat(tables, ignore_index=True)
+    for name in ("cell", "group"):
+        owners = brought.groupby(name)["source"].unique()
+        if (shared := owners[owners.map(len) > 1]).size:
+            raise HematoVisionError(
+                f"expected each source to have cells and groups of its own, but both "
+                f"{' and '.join(shared.iloc[0])} call one {shared.index[0]}: give one of them "
+                "other names, or leave it out"
+            )
+    images = set_aside_shared(brought)
+    for part in ("train", "val"):
+        _refuse_spent(brought, images, part)
+    check_no_leak(images)
+    facts = {"source": ",".join(parts)}
+    for name, part in parts.items():
+        facts |= {f"{name} {key}": fact for key, fact in part.facts.items() if key != "source"}
+    contents = "".join(part.facts["images_sha256"] for part in parts.values())
+    facts["images_sha256"] = hashlib.sha256(contents.encode()).hexdigest()
+    photos = [part.photos for part in parts.values() if len(part.photos)]
+    return DataSet(
+        images,
+        pd.concat(photos, ignore_index=True) if photos else pd.DataFrame(columns=PHOTO_COLUMNS),
+        pd.concat([part.left_out for part in parts.values()], ignore_index=True),
+        facts,
+        [f"{name}: {note}" for name, part in parts.items() for note in part.notes],
+    )
+
+
+def _refuse_unread(sources: Sequence[str], settings: Settings) -> None:
     """Refuse a path that another source would read: it would be left aside without a word."""
+    read = {name for source in sources for name in SOURCES[source].TAKES}
     for other, module in SOURCES.items():
         for name in module.TAKES:
-            if getattr(settings, name) and name not in SOURCES[source].TAKES:
+            if getattr(settings, name) and name not in read:
                 raise HematoVisionError(
                     f"expected the source {other} with {name} {getattr(settings, name)}, but the "
-                    f"source is {source}, which does not read it: add -p source {other}, or leave "
-                    f"{name} out"
+                    f"source is {','.join(sources)}, which does not read it: add -p source "
+                    f"{other}, or leave {name} out"
                 )
+
+
+def _archive_of_each(sources: Sequence[str], archive: str) -> dict[str, str]:
+    """Return the archive of each source that takes one."""
+    takers = [name for name in sources if "archive" in SOURCES[name].TAKES]
+    if len(takers) < 2:
+        return dict.fromkeys(takers, archive)
+    archives = archive.split(",")
+    if len(archives) != len(takers):
+        raise HematoVisionError(
+            f"expected an archive for each of {' and '.join(takers)}, in this order, but "
+            f"{archive or 'none'} was given: repeat --archive, or join the paths by commas"
+        )
+    return dict(zip(takers, archives, strict=True))
 
 
 def _split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -> pd.DataFrame:

@@ -8,11 +8,13 @@ that tracing takes, and several times as fast.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hv_utils.ground.files import cores
 from hv_utils.inference.onnx_model import INPUT, open_session
 from hv_utils.network.preprocessing import run_batches
 
@@ -147,6 +149,24 @@ def graph_outputs(
         progress=progress,
     )
     return np.concatenate([np.zeros((0, *given.shape[1:]), np.float32), *found])
+
+
+def array_outputs(graph: onnx.ModelProto, images: np.ndarray, *, batch_size: int = 4) -> np.ndarray:
+    """Return the output of a graph that has one, with a row for each image.
+
+    Parameters
+    ----------
+    graph : onnx.ModelProto
+        From `write_graph`.
+    images : array, shape (N, H, W, 3), uint8, 0 to 255
+    batch_size : int
+        Images at once.
+    """
+    session = open_session(graph.SerializeToString())
+    starts = range(0, len(images), batch_size)
+    with ThreadPoolExecutor(cores()) as pool:
+        batches = (images[start : start + batch_size] for start in starts)
+        return np.concatenate(list(pool.map(lambda x: session.run(None, {INPUT: x})[0], batches)))
 
 
 def _backbone(graph: _Graph) -> dict[str, str]:

@@ -177,7 +177,7 @@ def imbalance(
     weights = {"plain": None, "weighted": "balanced", "augmented": None}
     labels = table["label"].to_numpy(object).astype(str)
     probs = {name: np.zeros((n_repeats, len(table), len(classes))) for name in weights}
-    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, seed):
+    for repeat, fold_seed, fit, score in folds_of(table, n_repeats, n_folds, seed):
         part = table.iloc[fit]
         even = even_copies(part, copies, seed=fold_seed)
         drawn = {
@@ -232,7 +232,7 @@ def head_conditions(
     shape = (n_repeats, len(table), len(classes))
     probs = {(rate, stop): np.zeros(shape) for rate in dropouts for stop in (False, True)}
     rows = []
-    for repeat, fold_seed, fit, score in _folds(table, n_repeats, n_folds, training.seed):
+    for repeat, fold_seed, fit, score in folds_of(table, n_repeats, n_folds, training.seed):
         inner = hold_out(table.iloc[fit].assign(split="train"), fraction=0.25, seed=fold_seed)
         sides = {side: fit[np.flatnonzero(inner["split"] == side)] for side in ("train", "val")}
         drawn = {
@@ -257,10 +257,26 @@ def head_conditions(
     return {key: collect(table, found, classes) for key, found in probs.items()}, pd.DataFrame(rows)
 
 
-def _folds(
+def folds_of(
     table: pd.DataFrame, n_repeats: int, n_folds: int, seed: int
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Yield repeat, a seed of its own, and the positions to fit and to score, of every fold."""
+    """Cut the table into the folds of each repeat, `grouped_folds` of cells or of groups.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table.
+    n_repeats, n_folds, seed
+        As in `imbalance`.
+
+    Yields
+    ------
+    repeat : int
+    fold_seed : int
+        A seed of the fold's own.
+    fit, score : array of int
+        Positions to learn from and to judge.
+    """
     groups = table["group"] if "group" in table else table["cell"]
     n_folds = min(max(n_folds, LEAST_FOLDS), groups.groupby(table["label"]).nunique().min())
     for repeat in range(n_repeats):

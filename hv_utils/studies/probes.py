@@ -119,7 +119,7 @@ def _kept_features(
 
 
 def start_graph(
-    weights: str = "lite0", *, size: tuple[int, int] = IMAGE_SIZE
+    weights: str = "lite0", *, size: tuple[int, int] = IMAGE_SIZE, seed: int = 0
 ) -> tuple[onnx.ModelProto, str]:
     """Return the start backbone with its features pooled, as it was trained on ImageNet.
 
@@ -132,6 +132,8 @@ def start_graph(
         See `weights.backbone`.
     size : tuple of int
         (height, width) in pixels.
+    seed : int
+        Of the weights that no file provides.
 
     Returns
     -------
@@ -141,7 +143,7 @@ def start_graph(
         What `weights` came to.
     """
     if weights != "lite0":  # TensorFlow starts for what has to be read with Keras alone
-        base, weights = backbone(weights, size=size)
+        base, weights = backbone(weights, size=size, seed=seed)
     if weights == "lite0":
         return write_graph(lite0_weights(), size=size, activation="relu6"), weights
     return write_graph(layer_weights(base), size=size), weights
