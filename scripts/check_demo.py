@@ -127,6 +127,7 @@ def ablations(run: Run) -> Shown:
         row["gain"]: row["verdict"] for row in found["head_gains"] if row["score"] == "log_loss"
     }
     verdicts["early_stopping by log loss"] = on_loss["early stopping, not all passes"]
+    verdicts |= {row["gain"]: row["verdict"] for row in found.get("view_gains", [])}
     decided = [name for name, verdict in verdicts.items() if verdict != UNDECIDED]
     passed = len(decided) >= 2 and len(decided) < len(verdicts)
     return Shown(f"decided: {', '.join(decided) or 'none'}", passed)

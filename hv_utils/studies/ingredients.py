@@ -33,13 +33,12 @@ def altered_features(
     size: tuple[int, int] = IMAGE_SIZE,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Compute the frozen features of pictures with one thing taken away.
+    """Compute the frozen features of each of the `views_of` the images.
 
     Parameters
     ----------
     table : DataFrame
-        Image table, N rows: `path`, and where known the cell's box `xmin`, `ymin`, `xmax`, `ymax`
-        in pixels of the image, with `width` and `height`.
+        Image table, N rows, see `views_of`.
     weights : str
         Start weights, see `weights.backbone`.
     size : tuple of int
@@ -50,22 +49,39 @@ def altered_features(
     Returns
     -------
     dict of str to array, shape (N, 1280), float32
-        Of the whole picture; with random start weights; without colour; and, where all boxes are
-        known, with the cell or all but the cell painted in the picture's median colour.
+        One for each view, and one for the whole picture with random start weights.
+    """
+    views = views_of(table, size=size)
+    graph, _ = start_graph(weights, size=size)
+    features = {name: array_outputs(graph, images) for name, images in views.items()}
+    untaught, _ = start_graph("none", size=size, seed=seed)
+    return features | {RANDOM: array_outputs(untaught, views[WHOLE])}
+
+
+def views_of(table: pd.DataFrame, *, size: tuple[int, int] = IMAGE_SIZE) -> dict[str, np.ndarray]:
+    """Show the images whole, and with one thing taken away.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Image table, N rows: `path`, and where known the cell's box `xmin`, `ymin`, `xmax`, `ymax`
+        in pixels of the image, with `width` and `height`.
+    size : tuple of int
+        (height, width) in pixels.
+
+    Returns
+    -------
+    dict of str to array, shape (N, *size, 3), uint8
+        The whole picture; in grey; and, where all boxes are known, with the cell or with all but
+        the cell painted over in the picture's median colour.
     """
     images = load_images(table["path"], size=size)
-    graph, _ = start_graph(weights, size=size)
-    untaught, _ = start_graph("none", size=size, seed=seed)
-    features = {
-        WHOLE: array_outputs(graph, images),
-        RANDOM: array_outputs(untaught, images),
-        GREY: array_outputs(graph, in_grey(images)),
-    }
+    views = {WHOLE: images, GREY: in_grey(images)}
     if set(BOX) <= set(table.columns) and table[BOX].notna().all(axis=None):
         inside = inside_boxes(table, size)
-        for name, painted in ((WITHOUT_CELL, inside), (CELL_ALONE, ~inside)):
-            features[name] = array_outputs(graph, painted_over(images, painted))
-    return features
+        views |= {WITHOUT_CELL: painted_over(images, inside)}
+        views |= {CELL_ALONE: painted_over(images, ~inside)}
+    return views
 
 
 def in_grey(images: np.ndarray) -> np.ndarray:
@@ -85,14 +101,16 @@ def in_grey(images: np.ndarray) -> np.ndarray:
 
 
 def inside_boxes(table: pd.DataFrame, size: tuple[int, int]) -> np.ndarray:
-    """Mark the pixels of each image that lie in the cell's box, once it has its new size.
+    """Mark the pixels of each image in the cell's box, once it has its new size.
+
+    A pixel more on each side: resizing smears the cell's edge that far.
 
     Returns
     -------
     array, shape (N, H, W), bool
     """
     scale = np.array([size[1], size[0]] * 2) / table[["width", "height"] * 2].to_numpy(float)
-    boxes = table[BOX].to_numpy(float) * scale
+    boxes = table[BOX].to_numpy(float) * scale + [-1, -1, 1, 1]
     across, down = np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5
     columns = (across >= boxes[:, [0]]) & (across <= boxes[:, [2]])
     rows = (down >= boxes[:, [1]]) & (down <= boxes[:, [3]])

@@ -95,10 +95,19 @@ def frozen_features(
     return kept.astype(np.float32)
 
 
-def kept_start(run: Run) -> str:
-    """Return the start weights behind the kept features, `auto` resolved to what it came to."""
+def kept_start(run: Run) -> tuple[str, tuple[int, int]]:
+    """Return what made the kept features.
+
+    Returns
+    -------
+    weights : str
+        The start weights, `auto` resolved to what it came to.
+    size : tuple of int
+        (height, width) in pixels.
+    """
     with np.load(run.need(FEATURES, made_by="07_leak")) as arrays:
-        return str(arrays["start_weights"])
+        height, width = map(int, str(arrays["size"]).split("x"))
+        return str(arrays["start_weights"]), (height, width)
 
 
 def _kept_features(

@@ -102,7 +102,7 @@ class TestImbalance:
 
     def test_no_cell_is_learnt_from_and_scored(self, copies):
         table, _ = copies
-        for _, _, fit, score in ablations._folds(table, 2, 3, 0):
+        for _, _, fit, score in ablations.folds_of(table, 2, 3, 0):
             assert not set(table["group"].iloc[fit]) & set(table["group"].iloc[score])
             assert len(fit) + len(score) == len(table)
 
@@ -190,4 +190,4 @@ def test_two_folds_are_raised_to_three():
     """With two, a class of five cells may have too few left to learn from and to stop by."""
     labels = np.repeat(["a", "b"], [5, 8])
     table = pd.DataFrame({"label": labels, "cell": [f"{i}" for i in range(13)]})
-    assert len(list(ablations._folds(table, 1, 2, 0))) == 3
+    assert len(list(ablations.folds_of(table, 1, 2, 0))) == 3

@@ -56,7 +56,7 @@ def test_features_are_computed_once(tmp_path, table, counted):
         assert list(arrays["path"]) == list(table["path"])
         assert str(arrays["weights"]) == "lite0"
         assert str(arrays["size"]) == "224x224"
-    assert probes.kept_start(run) == "came to lite0"
+    assert probes.kept_start(run) == ("came to lite0", (224, 224))
 
 
 @pytest.mark.parametrize("change", [{"weights": "none"}, {"size": (64, 96)}])
