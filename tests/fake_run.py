@@ -98,6 +98,8 @@ def write_artefacts(run: Run) -> None:
     run.write_table("predictions.csv", test)
     run.write_table("predictions-val.csv", predictions(n_cells=8, copies=6, seed=1))
     run.write_json("metrics.json", {"classes": CLASSES, "calibration": {"temperature": 1.2}})
+    chosen = {"thresholds": {"unsure_below": 0.6}, "calibration": {"target": 0.9}}
+    run.write_json("model.onnx.json", chosen)
     train = pd.DataFrame({"cell": np.repeat([f"{100 + n:05d}" for n in range(20)], copies)})
     drawn = test[["cell"]].assign(split="test", drawn_as=test["label"], variant="typical")
     images = pd.concat([train.assign(split="train"), drawn])

@@ -106,16 +106,14 @@ def threshold(run: Run) -> Piece:
     """Answer only above a confidence: share answered against share right."""
     from hv_utils.ground.predictions import from_predictions
     from hv_utils.scores.calibration import apply_temperature
-    from hv_utils.scores.thresholds import choose_threshold
 
     found = json.loads(_need(run, "metrics.json").read_text(encoding="utf-8"))
-    parts = {}
+    facts = json.loads(_need(run, "model.onnx.json").read_text(encoding="utf-8"))
+    chosen, parts = facts["thresholds"]["unsure_below"], {}
     for part, name in (("validation", "predictions-val.csv"), ("test", "predictions.csv")):
         index, probs, _, _ = from_predictions(_table(run, name), found["classes"])
         probs = apply_temperature(probs, found["calibration"]["temperature"])
         confidence, right = probs.max(1), probs.argmax(1) == index
-        if part == "validation":
-            chosen = choose_threshold(index, probs)
         order = np.argsort(-confidence)
         parts[part] = {
             "confidence": confidence[order].round(4).tolist(),
@@ -123,14 +121,14 @@ def threshold(run: Run) -> Piece:
         }
     body = [
         [f"{least:.2f}", *(word for part in parts.values() for word in _answered(part, least))]
-        for least in sorted({*THRESHOLDS, round(chosen.unsure_below, 4)})
+        for least in sorted({*THRESHOLDS, round(chosen, 4)})
     ]
     caption = (
         "Share of the images that get an answer, and share of the answers that are right. This "
-        f"run chose {chosen.unsure_below:.2f} on its validation cells."
+        f"run chose {chosen:.2f} on its validation cells."
     )
     head = ["least confidence", *(f"{part}: {what}" for part in parts for what in ANSWERS)]
-    data = {"parts": parts, "chosen": round(chosen.unsure_below, 4), "target": chosen.target}
+    data = {"parts": parts, "chosen": round(chosen, 4), "target": facts["calibration"]["target"]}
     return Piece(data, _html_table(caption, head, body))
 
 

@@ -19,7 +19,7 @@ from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
 from hv_utils.network.preprocessing import load_images, run_batches
 from hv_utils.scores.calibration import fit_temperature
-from hv_utils.scores.thresholds import choose_threshold
+from hv_utils.scores.thresholds import LEAST_ANSWERED, choose_threshold
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +33,7 @@ def finish_model(
     run: Run,
     *,
     target_accuracy: float = 0.95,
+    least_answered: float = LEAST_ANSWERED,
     max_images: int = 600,
     rank: int = 64,
     half: bool = True,
@@ -50,7 +51,7 @@ def finish_model(
     ----------
     run : Run
         After `notebooks/03_model.ipynb`.
-    target_accuracy : float
+    target_accuracy, least_answered : float
         See `thresholds.choose_threshold`.
     max_images : int
         Images of training and of validation, at most, drawn at random; 0 takes all.
@@ -93,7 +94,9 @@ def finish_model(
     calibrated = OnnxClassifier(
         model.session, model.classes, model.size, model.head, temperature=temperature
     ).probabilities(logits)
-    threshold = choose_threshold(y_val, calibrated, target=target_accuracy)
+    threshold = choose_threshold(
+        y_val, calibrated, target=target_accuracy, least_answered=least_answered
+    )
     photos = {split: photos_of(run, table, split, max_images) for split in ("train", "val")}
     novelty = fit_novelty(
         _joined(model, features, photos["train"]),

@@ -8,7 +8,7 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 
-FALLBACK_COVERAGE = 0.5
+LEAST_ANSWERED = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,18 @@ class Threshold:
 
 
 def choose_threshold(
-    labels: np.ndarray, pred_probs: np.ndarray, *, target: float = 0.95, min_answered: int = 20
+    labels: np.ndarray,
+    pred_probs: np.ndarray,
+    *,
+    target: float = 0.95,
+    least_answered: float = LEAST_ANSWERED,
+    min_answered: int = 20,
 ) -> Threshold:
     """Choose the lowest threshold at which the answered images are right often enough.
 
     The rule of selective classification (Geifman and El-Yaniv, 2017): answer as many images as the
-    target accuracy allows. Where no threshold reaches it, the surer half is answered.
+    target accuracy allows. A model that is unsure of most images helps nobody, so the surer share
+    is answered even where the target cannot be had with it.
 
     Parameters
     ----------
@@ -56,6 +62,8 @@ def choose_threshold(
         Shape (N, K), calibrated probabilities.
     target : float
         Accuracy on the answered images, 0 to 1.
+    least_answered : float
+        Share of the images to answer at least, 0 to 1.
     min_answered : int
         Fewer answered images than this (or N, where that is less) prove nothing.
 
@@ -66,12 +74,17 @@ def choose_threshold(
     Raises
     ------
     HematoVisionError
-        Where there are no images or `target` is not between 0 and 1.
+        Where there are no images, or `target` or `least_answered` is not between 0 and 1.
     """
     if len(labels) == 0 or not 0 < target <= 1:
         raise HematoVisionError(
             f"expected validation images and a target accuracy in (0, 1], but got {len(labels)} "
             f"images and {target}: hold some images out with splits.hold_out"
+        )
+    if not 0 <= least_answered <= 1:
+        raise HematoVisionError(
+            f"expected a share of images to answer between 0 and 1, but got {least_answered}: "
+            "0.8 answers four of five at least"
         )
     confidence = np.asarray(pred_probs, np.float64).max(axis=1)
     order = np.argsort(-confidence, kind="stable")
@@ -81,15 +94,10 @@ def choose_threshold(
     accuracy = np.cumsum(right) / answered
     # A threshold answers all images of equal confidence or none of them.
     possible = np.append(ranked[1:] < ranked[:-1], True)
-    enough = answered >= min(min_answered, len(right))
-    reaching = np.flatnonzero(possible & enough & (accuracy >= target))
-    if len(reaching):
-        last = int(reaching[-1])
-    else:
-        enough = np.flatnonzero(
-            possible & (np.arange(1, len(right) + 1) >= FALLBACK_COVERAGE * len(right))
-        )
-        last = int(enough[0])
+    proven = answered >= min(min_answered, len(right))
+    enough = possible & (answered >= least_answered * len(right))
+    reaching = np.flatnonzero(enough & proven & (accuracy >= target))
+    last = int(reaching[-1] if len(reaching) else np.flatnonzero(enough)[0])
     everything = last == len(right) - 1
     return Threshold(
         unsure_below=0.0 if everything else float((ranked[last] + ranked[last + 1]) / 2),

@@ -57,8 +57,20 @@ def test_a_handful_of_lucky_verdicts_is_no_proof():
     assert not found.reached
 
 
+def test_some_share_is_answered_whatever_the_target():
+    """Sixty right, then every second: 95 % can be had for 65 or so, but nine in ten are wanted."""
+    right = np.r_[np.ones(60, bool), np.arange(40) % 2 == 0]
+    given = table(np.linspace(0.99, 0.51, 100), right)
+    assert choose_threshold(*given, least_answered=0).coverage < 0.75
+    found = choose_threshold(*given, least_answered=0.9)
+    assert (found.coverage, found.reached) == (0.9, False)
+    assert choose_threshold(*given, least_answered=1).unsure_below == 0
+
+
 def test_nothing_to_choose_on():
     with pytest.raises(HematoVisionError, match="validation images"):
         choose_threshold(np.zeros(0, int), np.zeros((0, 2)))
     with pytest.raises(HematoVisionError, match="target"):
         choose_threshold(*table([0.9], [True]), target=95)
+    with pytest.raises(HematoVisionError, match=r"0\.8 answers four of five"):
+        choose_threshold(*table([0.9], [True]), least_answered=80)
