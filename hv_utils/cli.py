@@ -148,10 +148,18 @@ def book(name, force) -> None:
     metavar="UM",
     help="Scale of the pictures.  [default: the red cells in each are measured]",
 )
+@click.option("--why", is_flag=True, help="Say in words what each cell looks like.")
+@click.option(
+    "--coverage",
+    type=float,
+    metavar="SHARE",
+    help="How often the set of classes that cannot be excluded is to hold the true one; shows it.  "
+    "[default: 0.9, in the table of --csv]",
+)
 @click.option(
     "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
 )
-def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
+def predict(paths, csv_path, cam, model, um_per_pixel, why, coverage, batch_size) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
     Finds the white cells of each picture, a close crop or a whole field, and prints one row per
@@ -160,6 +168,9 @@ def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
     is cut off), "not_a_cell" (not like a single white cell) or "unreadable". An image that cannot
     be read keeps its row, the reason goes to the error stream, the others still get their verdict,
     and the exit status is 1.
+
+    With --why the nucleus, the granules and the cytoplasm that speak for the class are named; where
+    they speak for another class, that is said. They are the model's own impression of the cell.
 
     With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
     goes on from there, as long as images and model are the same.
@@ -172,6 +183,8 @@ def predict(paths, csv_path, cam, model, um_per_pixel, batch_size) -> None:
         cam=cam,
         model=model,
         um_per_pixel=um_per_pixel,
+        why=why,
+        coverage=coverage,
         batch_size=batch_size,
         complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )

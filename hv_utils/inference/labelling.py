@@ -22,6 +22,8 @@ def label_images(
     cam: str | Path | None = None,
     model: str | Path | None = None,
     um_per_pixel: float | None = None,
+    why: bool = False,
+    coverage: float | None = None,
     batch_size: int = 4,
     complain: Callable[[str], None] = print,
 ) -> Report:
@@ -40,6 +42,8 @@ def label_images(
         See `predict.open_classifier`.
     um_per_pixel : float, optional
         See `preparation.preparation_of`.
+    why, coverage
+        See `predict.open_classifier`.
     batch_size : int
         Images of one call of the model.
     complain : callable
@@ -57,17 +61,19 @@ def label_images(
     """
     listing = find_images(paths, besides=cam)
     files = listing.files
-    classify, meta = open_classifier(model, cam=bool(cam))
+    classify, meta = open_classifier(model, cam=bool(cam), why=why, coverage=coverage)
     prepare = preparation_of(meta, um_per_pixel=um_per_pixel)
     if listing.others:
         complain(listing.left_out())
-    report = Report(meta["classes"])
+    report = Report(meta["classes"], sets=coverage is not None)
     overlays = overlay_paths(files, cam) if cam else {}
     with ExitStack() as stack:
         table = None
         if csv:
             settings = {"workers": 0, "cam": cam and os.path.abspath(cam), "um": um_per_pixel}
-            names = columns(meta["classes"], cells=meta.get(VIEW) == STANDARD)
+            settings |= {"coverage": coverage}
+            more = {"cells": meta.get(VIEW) == STANDARD, "sets": meta["sets"], "why": why}
+            names = columns(meta["classes"], **more)
             table = stack.enter_context(
                 table_file(csv, names, key=table_key(files, {**meta, **settings}))
             )

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.inference.morphology import Morphology
 from hv_utils.inference.novelty import Novelty
+from hv_utils.inference.sets import COVERAGE, PredictionSets
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -36,11 +38,17 @@ class Verdicts:
         N of `ok`, `unsure`, `not_a_cell`.
     heat_maps : numpy.ndarray, optional
         Shape (N, h, w), float32, at least 0: Grad-CAM of each image's likeliest class.
+    members : numpy.ndarray, optional
+        Shape (N, K), bool: the classes that cannot be excluded, see `sets.PredictionSets`.
+    whys : sequence of str, optional
+        N descriptions in words, see `morphology.Morphology.why`.
     """
 
     pred_probs: np.ndarray
     statuses: Sequence[str]
     heat_maps: np.ndarray | None = None
+    members: np.ndarray | None = None
+    whys: Sequence[str] | None = None
 
 
 def facts_path(path: str | Path) -> Path:
@@ -69,6 +77,8 @@ class OnnxClassifier:
         Images whose largest probability is lower are `unsure`; 0 where none was chosen.
     novelty : Novelty, optional
         Judges whether the features are like those of a single white cell.
+    sets : PredictionSets, optional
+        Tells which classes cannot be excluded.
     head : list of (kernel, bias)
         Of the dense layers above the pooled features.
     meta : dict
@@ -82,6 +92,7 @@ class OnnxClassifier:
     temperature: float = 1.0
     unsure_below: float = 0.0
     novelty: Novelty | None = None
+    sets: PredictionSets | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -125,6 +136,7 @@ class OnnxClassifier:
             temperature=float(facts.get("temperature", 1.0)),
             unsure_below=float(facts.get("thresholds", {}).get("unsure_below", 0.0)),
             novelty=Novelty.from_arrays(arrays),
+            sets=PredictionSets.from_arrays(arrays),
             meta=facts,
         )
 
@@ -188,7 +200,13 @@ class OnnxClassifier:
         return np.maximum(np.einsum("nhwc,nc->nhw", feature_map, weights), 0).astype(np.float32)
 
     def __call__(
-        self, images: np.ndarray, *, cam: bool = False, barred: np.ndarray | None = None
+        self,
+        images: np.ndarray,
+        *,
+        cam: bool = False,
+        coverage: float = COVERAGE,
+        morphology: Morphology | None = None,
+        barred: np.ndarray | None = None,
     ) -> Verdicts:
         """Judge images.
 
@@ -198,6 +216,10 @@ class OnnxClassifier:
             Shape (N, *size, 3), uint8.
         cam : bool
             Whether to add heat maps.
+        coverage : float
+            Of the sets, where the model has what they need.
+        morphology : Morphology, optional
+            Adds what the cells look like, in words.
         barred : numpy.ndarray, optional
             Shape (N, K), bool: classes that an image cannot be of; their probability is 0.
         """
@@ -207,10 +229,17 @@ class OnnxClassifier:
         pred_probs = self.probabilities(logits)
         unsure = pred_probs.max(axis=1) < self.unsure_below
         statuses = np.where(unsure, UNSURE, OK).astype(object)
+        features, best = feature_map.mean(axis=(1, 2)), pred_probs.argmax(axis=1)
         if self.novelty is not None:
-            statuses[self.novelty.is_new(feature_map.mean(axis=(1, 2)))] = NOT_A_CELL
-        maps = self.heat_maps(feature_map, pred_probs.argmax(axis=1)) if cam else None
-        return Verdicts(pred_probs, list(statuses), maps)
+            statuses[self.novelty.is_new(features)] = NOT_A_CELL
+        names = [self.classes[k] for k in best]
+        return Verdicts(
+            pred_probs,
+            list(statuses),
+            heat_maps=self.heat_maps(feature_map, best) if cam else None,
+            members=self.sets.sets(pred_probs, coverage=coverage) if self.sets else None,
+            whys=morphology.why(features, names) if morphology else None,
+        )
 
 
 def read_verified(path: Path) -> tuple[dict, bytes, dict[str, np.ndarray]]:

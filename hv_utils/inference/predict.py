@@ -17,8 +17,10 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import PROJECT_ROOT
+from hv_utils.inference.morphology import read_morphology
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, SHIPPED_MODEL, OnnxClassifier, Verdicts
 from hv_utils.inference.preparation import PLACE, Preparation, Shown, preparation_of
+from hv_utils.inference.sets import COVERAGE, check_coverage, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +30,24 @@ TRAVELLING_MODEL = SHIPPED_MODEL.with_name("travelling.onnx")
 DEMO_MODEL = PROJECT_ROOT / "runs" / "demo" / "model.onnx"
 
 
-def columns(classes: Sequence[str], *, cells: bool = False) -> list[str]:
-    """Return the columns of the prediction table; where pictures are searched for cells, more."""
+def columns(
+    classes: Sequence[str], *, cells: bool = False, sets: bool = False, why: bool = False
+) -> list[str]:
+    """Return the columns of the prediction table.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    cells : bool
+        Whether pictures are searched for cells: adds where each is.
+    sets : bool
+        Whether the model tells which classes cannot be excluded: adds `set`.
+    why : bool
+        Whether verdicts come with words: adds `why`.
+    """
     names = ["path", "predicted", "confidence", "status", *prob_columns(classes)]
-    return [*names, *PLACE] if cells else names
+    more = (PLACE if cells else (), ("set",) if sets else (), ("why",) if why else ())
+    return [*names, *(name for part in more for name in part)]
 
 
 def predict_rows(
@@ -115,6 +131,7 @@ def _judge(
         row = {"path": str(path), "reason": one.reason, **(one.place or {})}
         if one.image is None:
             row |= {"predicted": "", "status": one.status, "confidence": math.nan}
+            row |= {"set": "", "why": ""}
             row |= dict.fromkeys(prob_columns(classes), math.nan)
         else:
             row |= _labelled(verdicts, position, classes)
@@ -136,6 +153,11 @@ def _labelled(verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict
         "status": status,
         **dict(zip(prob_columns(classes), map(float, probabilities), strict=True)),
     }
+    told = status != NOT_A_CELL
+    if verdicts.members is not None:
+        row["set"] = in_words(verdicts.members[position], classes) if told else ""
+    if verdicts.whys is not None:
+        row["why"] = verdicts.whys[position] if told else ""
     if verdicts.heat_maps is not None:
         row["heat_map"] = verdicts.heat_maps[position]
     return row
@@ -166,7 +188,11 @@ def default_model() -> Path:
 
 
 def open_classifier(
-    model_path: str | Path | None = None, *, cam: bool = False
+    model_path: str | Path | None = None,
+    *,
+    cam: bool = False,
+    why: bool = False,
+    coverage: float | None = None,
 ) -> tuple[Classifier, dict]:
     """Return a classifier and what is recorded with its model.
 
@@ -176,6 +202,11 @@ def open_classifier(
         An exported `.onnx`, which runs without TensorFlow; by default `default_model()`.
     cam : bool
         Whether verdicts come with Grad-CAM heat maps.
+    why : bool
+        Whether verdicts come with words, see `morphology.Morphology`.
+    coverage : float, optional
+        Of the sets of classes that cannot be excluded; by default `sets.COVERAGE`, where the model
+        has what they need.
 
     Returns
     -------
@@ -183,12 +214,13 @@ def open_classifier(
         See `predict_rows`.
     meta : dict
         `classes`, `size` and what else was saved with the model; `workers`, how many threads may
-        call `classify` at once.
+        call `classify` at once; `sets` and `why`, whether verdicts have them.
 
     Raises
     ------
     HematoVisionError
-        Where the file is no exported model.
+        Where the file is no exported model, the coverage is none, or the model has no sets or no
+        words that were asked for.
     """
     path = default_model() if model_path is None else Path(model_path)
     if path.suffix != ".onnx":
@@ -197,5 +229,16 @@ def open_classifier(
             "a run exports its model beside model.keras, as model.onnx, in step 06_prediction"
         )
     model = OnnxClassifier.load(path)
+    if coverage is not None and model.sets is None:
+        raise HematoVisionError(
+            f"expected a model with calibrated sets for --coverage, but {path} has none: it was "
+            "exported by an earlier version; export it again in step 06_prediction"
+        )
+    options: dict = {"cam": cam}
+    options["coverage"] = COVERAGE if coverage is None else check_coverage(coverage)
+    if why:
+        features_of = model.meta.get("adapted_from", model.meta["sha256"]["onnx"])
+        options["morphology"] = read_morphology(TRAVELLING_MODEL, features_sha256=features_of)
     facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
-    return partial(model, cam=cam), facts
+    facts |= {"sets": model.sets is not None, "why": why}
+    return partial(model, **options), facts

@@ -33,6 +33,8 @@ class Report:
     classes : sequence of str
     shown : int
         Rows that the table holds; of more a summary follows.
+    sets : bool
+        Whether the table shows the sets.
 
     Attributes
     ----------
@@ -44,10 +46,11 @@ class Report:
         Rows with status `ok` by class.
     """
 
-    def __init__(self, classes: Sequence[str], *, shown: int = SHOWN) -> None:
+    def __init__(self, classes: Sequence[str], *, shown: int = SHOWN, sets: bool = False) -> None:
         self.classes = classes
         self.images = 0
         self.shown = shown
+        self.sets = sets
         self.rows: list[dict] = []
         self.counts: Counter = Counter()
         self.predicted: Counter = Counter()
@@ -75,7 +78,7 @@ class Report:
         searched = any("cell" in row for row in self.rows)
         if searched:
             table.add_column("cell", justify="right")
-        for name in ("predicted", "status", *self.classes):
+        for name in ("predicted", "status", *(["set"] if self.sets else []), *self.classes):
             table.add_column(name, justify="right" if name in self.classes else "left")
         folder = _common_folder([row["path"] for row in self.rows])
         for row in self.rows:
@@ -88,11 +91,15 @@ class Report:
                 *([_whole(row.get("cell", math.nan))] if searched else []),
                 row["predicted"],
                 row["status"],
+                *([row["set"]] if self.sets else []),
                 *figures,
                 style=STYLES.get(row["status"]),
             )
         with console.capture() as capture:
             console.print(table)
+            for row in self.rows:
+                if row.get("why"):
+                    console.print(_in_a_sentence(row, folder), markup=False, soft_wrap=True)
             total = self.counts.total()
             if total > len(self.rows):
                 console.print(f"… and {total - len(self.rows):,} more. All {total:,}:")
@@ -102,6 +109,12 @@ class Report:
                     if self.counts[status]:
                         console.print(f"  {status:<14}{self.counts[status]:>9,}")
         return capture.get().rstrip("\n")
+
+
+def _in_a_sentence(row: Mapping, folder: str) -> str:
+    number = f", cell {_whole(row['cell'])}" if "cell" in row else ""
+    name = f"{os.path.relpath(row['path'], folder)}{number}"
+    return f"{name}: {row['predicted']} {100 * row['confidence']:.0f} %: {row['why']}"
 
 
 def _whole(number: float) -> str:

@@ -15,6 +15,7 @@ from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
+from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
 from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
 from hv_utils.network.preprocessing import load_images, run_batches
@@ -68,8 +69,8 @@ def finish_model(
     -------
     dict
         What `model.onnx.json` holds: beside classes, size and checksums `temperature`,
-        `thresholds`, `calibration`, `novelty` and `agreement` (largest differences between the
-        exported model and Keras on validation images).
+        `thresholds`, `calibration`, `sets`, `novelty` and `agreement` (largest differences between
+        the exported model and Keras on validation images).
 
     Raises
     ------
@@ -104,8 +105,11 @@ def finish_model(
         _joined(model, val_features, photos["val"]),
         rank=rank,
     )
+    single = one_copy_a_cell(list(val["cell"]), seed=seed)
+    sets = PredictionSets.fit(calibrated[single], y_val[single])
     with np.load(arrays_path(path)) as stored:
-        arrays = {**{name: stored[name] for name in stored.files}, **novelty.arrays()}
+        arrays = {name: stored[name] for name in stored.files}
+    arrays |= {**novelty.arrays(), **sets.arrays()}
     facts = {
         **model.meta,
         "temperature": temperature,
@@ -114,6 +118,7 @@ def finish_model(
             "not_a_cell_above": novelty.threshold,
         },
         "calibration": {**threshold.facts(), "n_val": len(val)},
+        "sets": {"n_cells": len(single)},
         "novelty": {
             "n_train": len(train),
             "n_photos": sum(map(len, photos.values())),

@@ -30,6 +30,7 @@ from hv_utils.inference.novelty import Novelty, unit
 from hv_utils.inference.onnx_model import OnnxClassifier, read_verified
 from hv_utils.inference.predict import default_model
 from hv_utils.inference.preparation import preparation_of
+from hv_utils.inference.sets import PredictionSets
 from hv_utils.network.export import write_companions
 from hv_utils.network.model import LOGITS_LAYER
 from hv_utils.network.onnx_graph import PREFIX
@@ -342,8 +343,9 @@ def adapt(
         "temperature": temperature,
         "unsure_below": threshold.unsure_below,
     }
+    sets = PredictionSets.fit(apply_temperature(probs, temperature), truth)
     novelty = _known_here(classifier, features, truth, fold)
-    _write(source, out, new, facts, novelty)
+    _write(source, out, new, facts, novelty | sets.arrays())
     before = point_scores(truth, old.probabilities(hidden), classifier.classes)
     after = point_scores(truth, probs, classifier.classes)
     return Adaptation(out, before, after, facts, [reason for reason in reasons if reason])
@@ -386,9 +388,9 @@ def _known_here(
 
 
 def _write(
-    source: Path, out: Path, layer: Layer, facts: dict, novelty: dict[str, np.ndarray]
+    source: Path, out: Path, layer: Layer, facts: dict, fitted: dict[str, np.ndarray]
 ) -> None:
-    """Write the model with another last layer, and its companions."""
+    """Write the model with another last layer, and its companions with what was fitted."""
     import onnx
 
     about, graph, arrays = read_verified(source)
@@ -398,13 +400,13 @@ def _write(
     for name, (kernel, bias) in {"hidden": wide, LOGITS_LAYER: (layer.kernel, layer.bias)}.items():
         _replace(proto, f"{PREFIX}{name}", kernel)
         _replace(proto, _bias_of(proto, f"{PREFIX}{name}"), bias)
-    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **novelty}
+    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **fitted}
     arrays |= {"head_1_kernel": layer.kernel.astype(np.float16), "head_1_bias": layer.bias}
     with atomic_path(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     thresholds = {**about.get("thresholds", {}), "unsure_below": facts["unsure_below"]}
-    if novelty:
-        thresholds["not_a_cell_above"] = float(novelty["novelty_threshold"])
+    if "novelty_threshold" in fitted:
+        thresholds["not_a_cell_above"] = float(fitted["novelty_threshold"])
     about |= {"temperature": facts["temperature"], "thresholds": thresholds, "adapted": facts}
     write_companions(out, facts={**about, "adapted_from": about["sha256"]["onnx"]}, arrays=arrays)
 
