@@ -175,6 +175,7 @@ def predict(paths, csv_path, cam, model, um_per_pixel, why, coverage, batch_size
     With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
     goes on from there, as long as images and model are the same.
     """
+    from hv_utils.inference.familiarity import alarm
     from hv_utils.inference.labelling import label_images
 
     report = label_images(
@@ -189,6 +190,8 @@ def predict(paths, csv_path, cam, model, um_per_pixel, why, coverage, batch_size
         complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )
     _say(report.text())
+    if warning := alarm(report.familiarity):
+        _say(f"hv: {warning}", sys.stderr)
     for what, where in (("table", csv_path), ("overlays", cam)):
         if where:
             _say(f"{what}: {where}")

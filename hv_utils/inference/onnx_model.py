@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.inference.familiarity import FACT as DISTANCES
+from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.morphology import Morphology
 from hv_utils.inference.novelty import Novelty
 from hv_utils.inference.sets import COVERAGE, PredictionSets
+from hv_utils.inference.sets import FACT as SETS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -42,6 +45,8 @@ class Verdicts:
         Shape (N, K), bool: the classes that cannot be excluded, see `sets.PredictionSets`.
     whys : sequence of str, optional
         N descriptions in words, see `morphology.Morphology.why`.
+    familiarity : numpy.ndarray, optional
+        Shape (N,), above 0, at most 1, see `familiarity.Familiarity`.
     """
 
     pred_probs: np.ndarray
@@ -49,6 +54,7 @@ class Verdicts:
     heat_maps: np.ndarray | None = None
     members: np.ndarray | None = None
     whys: Sequence[str] | None = None
+    familiarity: np.ndarray | None = None
 
 
 def facts_path(path: str | Path) -> Path:
@@ -79,6 +85,8 @@ class OnnxClassifier:
         Judges whether the features are like those of a single white cell.
     sets : PredictionSets, optional
         Tells which classes cannot be excluded.
+    familiarity : Familiarity, optional
+        Tells how usual the distance is that `novelty` finds.
     head : list of (kernel, bias)
         Of the dense layers above the pooled features.
     meta : dict
@@ -93,6 +101,7 @@ class OnnxClassifier:
     unsure_below: float = 0.0
     novelty: Novelty | None = None
     sets: PredictionSets | None = None
+    familiarity: Familiarity | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -136,7 +145,8 @@ class OnnxClassifier:
             temperature=float(facts.get("temperature", 1.0)),
             unsure_below=float(facts.get("thresholds", {}).get("unsure_below", 0.0)),
             novelty=Novelty.from_arrays(arrays),
-            sets=PredictionSets.from_arrays(arrays),
+            sets=PredictionSets.from_facts(facts.get(SETS), facts["classes"]),
+            familiarity=Familiarity.from_facts(facts.get(DISTANCES), facts["classes"]),
             meta=facts,
         )
 
@@ -230,8 +240,12 @@ class OnnxClassifier:
         unsure = pred_probs.max(axis=1) < self.unsure_below
         statuses = np.where(unsure, UNSURE, OK).astype(object)
         features, best = feature_map.mean(axis=(1, 2)), pred_probs.argmax(axis=1)
+        familiarity = None
         if self.novelty is not None:
-            statuses[self.novelty.is_new(features)] = NOT_A_CELL
+            distances = self.novelty.score(features)
+            statuses[distances > self.novelty.threshold] = NOT_A_CELL
+            if self.familiarity is not None:
+                familiarity = self.familiarity.p_values(distances, best)
         names = [self.classes[k] for k in best]
         return Verdicts(
             pred_probs,
@@ -239,6 +253,7 @@ class OnnxClassifier:
             heat_maps=self.heat_maps(feature_map, best) if cam else None,
             members=self.sets.sets(pred_probs, coverage=coverage) if self.sets else None,
             whys=morphology.why(features, names) if morphology else None,
+            familiarity=familiarity,
         )
 
 

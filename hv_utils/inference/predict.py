@@ -86,8 +86,8 @@ def predict_rows(
     ------
     dict
         One row of the prediction table (see `columns`), in the order of `paths`, with a `reason`
-        and, where the verdicts have one, a `heat_map`; of each cell where the preparation finds
-        cells, then with the `view` that was judged. `status` is
+        and, where the verdicts have one, a `heat_map` and the `familiarity`; of each cell where the
+        preparation finds cells, then with the `view` that was judged. `status` is
 
         - `ok`;
         - `unsure`: the probability is too low, `predicted` is the likeliest class;
@@ -158,6 +158,8 @@ def _labelled(verdicts: Verdicts, position: int, classes: Sequence[str]) -> dict
         row["set"] = in_words(verdicts.members[position], classes) if told else ""
     if verdicts.whys is not None:
         row["why"] = verdicts.whys[position] if told else ""
+    if verdicts.familiarity is not None:
+        row["familiarity"] = float(verdicts.familiarity[position])
     if verdicts.heat_maps is not None:
         row["heat_map"] = verdicts.heat_maps[position]
     return row

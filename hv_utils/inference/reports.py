@@ -44,6 +44,8 @@ class Report:
         Rows by status.
     predicted : Counter
         Rows with status `ok` by class.
+    familiarity : list of float
+        Of the cells judged now, where the model tells it.
     """
 
     def __init__(self, classes: Sequence[str], *, shown: int = SHOWN, sets: bool = False) -> None:
@@ -52,6 +54,7 @@ class Report:
         self.shown = shown
         self.sets = sets
         self.rows: list[dict] = []
+        self.familiarity: list[float] = []
         self.counts: Counter = Counter()
         self.predicted: Counter = Counter()
 
@@ -61,6 +64,8 @@ class Report:
         self.counts[row["status"]] += 1
         if row["status"] == OK:
             self.predicted[row["predicted"]] += 1
+        if "familiarity" in row:
+            self.familiarity.append(row["familiarity"])
         if len(self.rows) < self.shown:
             self.rows.append({name: row[name] for name in row if name not in ("heat_map", "view")})
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
 
-PREFIX = "conformal_"
+FACT = "sets"  # of a model
 COVERAGE = 0.9
 BETWEEN = "|"
 
@@ -28,14 +28,12 @@ class PredictionSets:
 
     Attributes
     ----------
-    scores : numpy.ndarray
-        Shape (n,), of each calibration cell one less the probability of its true class, 0…1.
-    labels : numpy.ndarray
-        Shape (n,), int: its class.
+    scores : sequence of numpy.ndarray
+        For each of the K classes, in order and ascending, one less the probability that each
+        calibration cell of the class had for it, 0…1.
     """
 
-    scores: np.ndarray
-    labels: np.ndarray
+    scores: Sequence[np.ndarray]
 
     @classmethod
     def fit(cls, pred_probs: np.ndarray, labels: np.ndarray) -> PredictionSets:
@@ -47,8 +45,8 @@ class PredictionSets:
             Of cells that were not learnt from, one row a cell.
         labels : numpy.ndarray, shape (n,), int
         """
-        own = np.asarray(pred_probs, float)[np.arange(len(labels)), labels]
-        return cls(1 - own, np.asarray(labels, int))
+        unlike, labels = 1 - np.asarray(pred_probs, float), np.asarray(labels)
+        return cls([np.sort(unlike[labels == k, k]) for k in range(unlike.shape[1])])
 
     def p_values(self, pred_probs: np.ndarray) -> np.ndarray:
         """Return for each class the share of its cells that were as unlike it: (N, K), above 0.
@@ -59,7 +57,7 @@ class PredictionSets:
         unlike = 1 - np.asarray(pred_probs, float)
         found = np.ones_like(unlike)
         for k in range(unlike.shape[1]):
-            ranked = np.sort(self.scores[self.labels == k])
+            ranked = self.scores[k]
             at_least = len(ranked) - np.searchsorted(ranked, unlike[:, k], side="left")
             found[:, k] = (at_least + 1) / (len(ranked) + 1)
         return found
@@ -67,30 +65,30 @@ class PredictionSets:
     def sets(self, pred_probs: np.ndarray, *, coverage: float = COVERAGE) -> np.ndarray:
         """Return which classes cannot be excluded: (N, K), bool.
 
+        The likeliest class stays, even where it could be excluded with the others: what a model is
+        nearly always right about would else have empty sets, which tell nobody where to look.
+
         Parameters
         ----------
         pred_probs : numpy.ndarray, shape (N, K)
         coverage : float
             How often a set is to hold the true class, above 0 and below 1.
         """
-        return self.p_values(pred_probs) > 1 - check_coverage(coverage) + 1e-12
+        members = self.p_values(pred_probs) > 1 - check_coverage(coverage) + 1e-12
+        members[np.arange(len(members)), np.argmax(pred_probs, axis=1)] = True
+        return members
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what `from_arrays` takes."""
-        return {
-            f"{PREFIX}scores": self.scores.astype(np.float32),
-            f"{PREFIX}labels": self.labels.astype(np.float32),
-        }
+    def facts(self, classes: Sequence[str]) -> dict[str, list[float]]:
+        """Return what `from_facts` takes: the scores of each class."""
+        named = zip(classes, self.scores, strict=True)
+        return {name: np.round(scores, 6).tolist() for name, scores in named}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> PredictionSets | None:
+    def from_facts(
+        cls, facts: Mapping[str, Sequence[float]] | None, classes: Sequence[str]
+    ) -> PredictionSets | None:
         """Return what was stored with a model; None where it is of before there were sets."""
-        if f"{PREFIX}scores" not in arrays:
-            return None
-        return cls(
-            np.asarray(arrays[f"{PREFIX}scores"], float),
-            np.asarray(arrays[f"{PREFIX}labels"]).astype(int),
-        )
+        return None if facts is None else cls([np.array(facts[name], float) for name in classes])
 
 
 def check_coverage(coverage: float) -> float:
@@ -109,9 +107,8 @@ def check_coverage(coverage: float) -> float:
 
 
 def in_words(members: Sequence[bool], classes: Sequence[str]) -> str:
-    """Write a set as it stands in the table: its classes between bars, `none` for the empty one."""
-    names = [name for name, member in zip(classes, members, strict=True) if member]
-    return BETWEEN.join(names) or "none"
+    """Write a set as it stands in the table: its classes between bars."""
+    return BETWEEN.join(name for name, member in zip(classes, members, strict=True) if member)
 
 
 def one_copy_a_cell(cells: Sequence[str], *, seed: int = 0) -> np.ndarray:

@@ -13,8 +13,11 @@ import pandas as pd
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
+from hv_utils.inference.familiarity import FACT as DISTANCES
+from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
+from hv_utils.inference.sets import FACT as SETS
 from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
 from hv_utils.network.export import export_model, move_export, write_companions
 from hv_utils.network.model import load_model
@@ -107,9 +110,11 @@ def finish_model(
     )
     single = one_copy_a_cell(list(val["cell"]), seed=seed)
     sets = PredictionSets.fit(calibrated[single], y_val[single])
+    distances = novelty.score(val_features[single])
+    usual = Familiarity.fit(distances, y_val[single], len(model.classes))
     with np.load(arrays_path(path)) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    arrays |= {**novelty.arrays(), **sets.arrays()}
+    arrays |= novelty.arrays()
     facts = {
         **model.meta,
         "temperature": temperature,
@@ -118,7 +123,8 @@ def finish_model(
             "not_a_cell_above": novelty.threshold,
         },
         "calibration": {**threshold.facts(), "n_val": len(val)},
-        "sets": {"n_cells": len(single)},
+        SETS: sets.facts(model.classes),
+        DISTANCES: usual.facts(model.classes),
         "novelty": {
             "n_train": len(train),
             "n_photos": sum(map(len, photos.values())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,13 @@ import numpy as np
 
 from hv_utils.fields.view import VIEW_UM, in_hue, stain_hue, stain_levels
 from hv_utils.ground.predictions import label_index
+from hv_utils.inference.familiarity import FACT as DISTANCES
+from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
 from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
+from hv_utils.inference.sets import FACT as SETS
+from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
 from hv_utils.network.export import export_model, write_companions
 from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
@@ -81,9 +86,7 @@ def finish(
     _, features, y_train = outputs(plain, learnt, hue, seed=0)
     logits, val_features, y_val = outputs(plain, val, hue, seed=1)
     temperature = fit_temperature(y_val, plain.probabilities(logits))
-    cooled = OnnxClassifier(
-        plain.session, plain.classes, plain.size, plain.head, temperature=temperature
-    )
+    cooled = replace(plain, temperature=temperature)
     threshold = choose_threshold(y_val, cooled.probabilities(logits), target=TARGET)
     novelty = fit_novelty(features, y_train, val_features, rank=RANK)
     with np.load(arrays_path(path)) as stored:
@@ -93,6 +96,7 @@ def finish(
             if not name.startswith(VECTOR_PREFIX)  # nothing goes on training from it
         }
     found: dict[str, Any] = {
+        **calibrated_at_home(replace(cooled, novelty=novelty), val, hue),
         "temperature": temperature,
         "thresholds": {
             "unsure_below": threshold.unsure_below,
@@ -103,6 +107,38 @@ def finish(
     }
     facts = {**plain.meta, **found}
     return write_companions(path, facts=facts, arrays={**arrays, **novelty.arrays()})
+
+
+def calibrated_at_home(
+    model: OnnxClassifier, val: Views, hue: Sequence[float]
+) -> dict[str, dict[str, list[float]]]:
+    """Calibrate sets and familiarity on validation cells as they are, one view of each.
+
+    Parameters
+    ----------
+    model : OnnxClassifier
+        With its temperature and its novelty.
+    val : Views
+        Of all laboratories. What is promised here is promised for cells of these. Of a field of
+        several cells one view is drawn.
+    hue : sequence of float
+
+    Returns
+    -------
+    dict
+        Facts of the model.
+    """
+    rows = one_copy_a_cell(list(val.table["laboratory"] + "/" + val.table["group"].astype(str)))
+    shown = [in_hue(np.ascontiguousarray(middle(val.view(row))), hue) for row in rows]
+    parts = [model.run(np.stack(shown[at : at + 8])) for at in range(0, len(shown), 8)]
+    features = np.concatenate([maps.mean(axis=(1, 2)) for _, maps in parts])
+    table, largest = val.table.iloc[rows], model.meta.get(LARGEST, {})
+    barred = [table["nucleus_um2"] > largest.get(name, np.inf) for name in model.classes]
+    logits = np.where(np.column_stack(barred), -np.inf, np.concatenate([one for one, _ in parts]))
+    truth = label_index(table["label"], model.classes)
+    sets = PredictionSets.fit(model.probabilities(logits), truth)
+    usual = Familiarity.fit(model.novelty.score(features), truth, len(model.classes))
+    return {SETS: sets.facts(model.classes), DISTANCES: usual.facts(model.classes)}
 
 
 def largest_areas(views: Views) -> dict[str, float]:

@@ -26,10 +26,12 @@ from hv_utils.data.tables import column, read_table
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, fingerprint
 from hv_utils.images.labels import normalise_label
+from hv_utils.inference.familiarity import FACT as DISTANCES
 from hv_utils.inference.novelty import Novelty, unit
 from hv_utils.inference.onnx_model import OnnxClassifier, read_verified
 from hv_utils.inference.predict import default_model
 from hv_utils.inference.preparation import preparation_of
+from hv_utils.inference.sets import FACT as SETS
 from hv_utils.inference.sets import PredictionSets
 from hv_utils.network.export import write_companions
 from hv_utils.network.model import LOGITS_LAYER
@@ -345,7 +347,7 @@ def adapt(
     }
     sets = PredictionSets.fit(apply_temperature(probs, temperature), truth)
     novelty = _known_here(classifier, features, truth, fold)
-    _write(source, out, new, facts, novelty | sets.arrays())
+    _write(source, out, new, facts, sets.facts(classifier.classes), novelty)
     before = point_scores(truth, old.probabilities(hidden), classifier.classes)
     after = point_scores(truth, probs, classifier.classes)
     return Adaptation(out, before, after, facts, [reason for reason in reasons if reason])
@@ -388,9 +390,14 @@ def _known_here(
 
 
 def _write(
-    source: Path, out: Path, layer: Layer, facts: dict, fitted: dict[str, np.ndarray]
+    source: Path,
+    out: Path,
+    layer: Layer,
+    facts: dict,
+    sets: dict[str, list[float]],
+    novelty: dict[str, np.ndarray],
 ) -> None:
-    """Write the model with another last layer, and its companions with what was fitted."""
+    """Write the model with another last layer, and its companions."""
     import onnx
 
     about, graph, arrays = read_verified(source)
@@ -400,14 +407,20 @@ def _write(
     for name, (kernel, bias) in {"hidden": wide, LOGITS_LAYER: (layer.kernel, layer.bias)}.items():
         _replace(proto, f"{PREFIX}{name}", kernel)
         _replace(proto, _bias_of(proto, f"{PREFIX}{name}"), bias)
-    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **fitted}
+    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **novelty}
     arrays |= {"head_1_kernel": layer.kernel.astype(np.float16), "head_1_bias": layer.bias}
     with atomic_path(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     thresholds = {**about.get("thresholds", {}), "unsure_below": facts["unsure_below"]}
-    if "novelty_threshold" in fitted:
-        thresholds["not_a_cell_above"] = float(fitted["novelty_threshold"])
-    about |= {"temperature": facts["temperature"], "thresholds": thresholds, "adapted": facts}
+    if novelty:
+        thresholds["not_a_cell_above"] = float(novelty["novelty_threshold"])
+    about.pop(DISTANCES, None)  # they were measured from what was known before
+    about |= {
+        SETS: sets,
+        "temperature": facts["temperature"],
+        "thresholds": thresholds,
+        "adapted": facts,
+    }
     write_companions(out, facts={**about, "adapted_from": about["sha256"]["onnx"]}, arrays=arrays)
 
 

@@ -1,0 +1,93 @@
+"""Are these cells like those that a model was calibrated on? Asked of a whole folder.
+
+How far each calibration cell lies from what was learnt is kept, class by class. A new cell's
+*familiarity* is the share of the calibration cells of its class that lie at least as far: a
+conformal p-value. Where cells come as the calibration cells came, one in ten is below a tenth,
+whatever the share of each class; where many more are, guarantees and probabilities do not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+FACT = "distances"  # of a model
+RARE = 0.1
+LEAST_CELLS = 20
+LEVEL = 1e-3  # of the test: one folder in a thousand is alarmed at without cause
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """How far cells of each class usually lie from what was learnt.
+
+    Attributes
+    ----------
+    distances : sequence of numpy.ndarray
+        For each of the K classes, in order and ascending, `Novelty.score` of its calibration cells.
+    """
+
+    distances: Sequence[np.ndarray]
+
+    @classmethod
+    def fit(cls, distances: np.ndarray, labels: np.ndarray, n_classes: int) -> Familiarity:
+        """Keep the distances, (n,), of cells that were not learnt from, by their class, (n,)."""
+        return cls([np.sort(distances[labels == k]) for k in range(n_classes)])
+
+    def p_values(self, distances: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return the familiarity of cells: (N,), above 0, at most 1.
+
+        Parameters
+        ----------
+        distances : numpy.ndarray, shape (N,)
+        predicted : numpy.ndarray, shape (N,), int
+            The class that each was taken for.
+        """
+        found = np.ones(len(distances))
+        for at, (distance, k) in enumerate(zip(distances, predicted, strict=True)):
+            usual = self.distances[k]
+            further = len(usual) - np.searchsorted(usual, distance, side="left")
+            found[at] = (further + 1) / (len(usual) + 1)
+        return found
+
+    def facts(self, classes: Sequence[str]) -> dict[str, list[float]]:
+        """Return what `from_facts` takes: the distances of each class."""
+        named = zip(classes, self.distances, strict=True)
+        return {name: np.round(distances, 6).tolist() for name, distances in named}
+
+    @classmethod
+    def from_facts(
+        cls, facts: Mapping[str, Sequence[float]] | None, classes: Sequence[str]
+    ) -> Familiarity | None:
+        """Return what was stored with a model; None where it is of before there was any."""
+        return None if facts is None else cls([np.array(facts[name], float) for name in classes])
+
+
+def alarm(p_values: Sequence[float]) -> str:
+    """Say in a line that cells are not like those that a model was calibrated on.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+        The familiarity of each cell.
+
+    Returns
+    -------
+    str
+        "" where too many strange cells could be chance (an exact binomial test, one-sided, at
+        `LEVEL`), or where there are fewer than `LEAST_CELLS`.
+    """
+    if len(p_values) < LEAST_CELLS:
+        return ""
+    from scipy.stats import binomtest
+
+    strange = int((np.asarray(p_values) <= RARE).sum())
+    if binomtest(strange, len(p_values), RARE, alternative="greater").pvalue >= LEVEL:
+        return ""
+    return (
+        f"{strange:,} of these {len(p_values):,} cells are stranger than nine in ten of the cells "
+        "that the model was calibrated on, where one in ten would be: another laboratory, stain or "
+        "camera. Probabilities and sets may not hold here; label some cells and run hv adapt"
+    )
