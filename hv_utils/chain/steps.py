@@ -93,6 +93,12 @@ STEPS = (
     ),
     Step("11_home_model", (), ("home-model.json",)),
     Step("12_laboratories", (), ("laboratories.json",)),
+    Step("13_words", (), ("words.json",)),
+    Step(
+        "14_sets",
+        ("images.csv", "predictions.csv", "predictions-val.csv", "features.npz"),
+        ("sets.json",),
+    ),
 )
 
 
