@@ -58,7 +58,7 @@ SIZES = [len(values) for values in WORDS.values()]
 STARTS = np.cumsum([0, *SIZES])
 SILENT = ("granularity",)  # says what the type of the granules says
 SHOWN = 3
-LEAST = 0.5  # a value that is less likely is not told
+LEAST = 0.6  # a value that is less likely is not told
 
 
 @dataclass(frozen=True)
