@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 from hv_utils.ground.errors import HematoVisionError
 
 FORM_COLUMNS = ["number", "class"]
-KEY_COLUMNS = ["number", "cell", "label", "suggested", "disagrees"]
+KEY_COLUMNS = ["number", "cell", "label", "verdict", "disagrees"]
 
 
 def draw_form(
@@ -38,13 +38,15 @@ def draw_form(
     form : DataFrame
         `number`, from 1, and an empty `class` for the reader to fill.
     key : DataFrame
-        `number`, `cell`, `label`, `suggested`, `disagrees`; to be kept from the readers.
+        `number`, `cell`, `label`, `verdict` (what the unseen cell was taken for), `disagrees`; to
+        be kept from the readers.
     """
     suspects = judged[judged["disagrees"]].head(n_cells // 2)
     others = judged[~judged["disagrees"]]
     others = others.sample(min(len(others), n_cells - len(suspects)), random_state=seed)
-    key = pd.concat([suspects, others]).sample(frac=1, random_state=seed)
-    key = key.assign(number=np.arange(1, len(key) + 1))[KEY_COLUMNS].reset_index(drop=True)
+    key = pd.concat([suspects, others]).sample(frac=1, random_state=seed).reset_index(drop=True)
+    verdict = key["suggested"].where(key["margin"] > 0, key["label"])
+    key = key.assign(number=np.arange(1, len(key) + 1), verdict=verdict)[KEY_COLUMNS]
     return key[["number"]].assign(**{"class": ""}), key
 
 
@@ -77,8 +79,8 @@ def agreement(
         first=_answers(key, first, "first", classes),
         second=_answers(key, second, "second", classes),
     )
-    pairs = [("first", "second"), ("first", "label"), ("second", "label"), ("first", "suggested")]
-    pairs.append(("second", "suggested"))
+    pairs = [("first", "second"), ("first", "label"), ("second", "label"), ("first", "verdict")]
+    pairs.append(("second", "verdict"))
     parts = {"suspects": table["disagrees"], "others": ~table["disagrees"]}
     parts["all"] = pd.Series(True, index=table.index)
     rows = []

@@ -20,6 +20,7 @@ def judged():
             "label": labels,
             "suggested": np.roll(labels, 1),
             "disagrees": np.arange(40) < 10,
+            "margin": np.linspace(0.5, -0.9, 40) - 0.13,
         }
     )
 
@@ -40,12 +41,12 @@ def test_the_form_gives_nothing_away(judged):
 def test_readers_are_compared_with_each_other_the_label_and_the_model(judged):
     form, key = draw_form(judged, n_cells=16, seed=0)
     true_to_label = form.assign(**{"class": key["label"].str.upper() + " "})
-    with_model = form.assign(**{"class": key["label"].where(~key["disagrees"], key["suggested"])})
+    with_model = form.assign(**{"class": key["label"].where(~key["disagrees"], key["verdict"])})
     found = agreement(key, true_to_label, with_model, CLASSES).set_index(["between", "part"])
     assert found.loc[("first and label", "all"), ["agree", "kappa"]].tolist() == [1, 1]
     assert found.loc[("first and second", "suspects"), "agree"] == 0
     assert found.loc[("first and second", "suspects"), "kappa"] < 0
-    assert found.loc[("second and suggested", "suspects"), "agree"] == 1
+    assert found.loc[("second and verdict", "suspects"), "agree"] == 1
     assert found.loc[("second and label", "others"), "cells"] == 8
 
 
