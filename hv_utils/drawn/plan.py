@@ -28,7 +28,7 @@ SPARED = 4
 """Cells that a class must have in a part for one of them to get a twin or a wrong label."""
 
 SLIPS = (
-    ("eosinophil", "monocyte", "TEST"),
+    ("lymphocyte", "eosinophil", "TEST"),
     ("eosinophil", "monocyte", "TEST"),
     ("lymphocyte", "eosinophil", "TRAIN"),
 )
