@@ -87,7 +87,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
         check_scale(um_per_pixel)
         options = {"hue": facts.get(HUE), "largest_um2": facts.get(LARGEST, {})}
         options |= {"side": size[0], "um_per_pixel": um_per_pixel}
-        return lambda path: _told(lambda: cells_of(path, **options))
+        nowhere = dict.fromkeys(PLACE, float("nan"))
+        return lambda path: _told(lambda: cells_of(path, **options), nowhere)
     if view != RESIZED:
         raise HematoVisionError(
             f"expected a model of resized pictures or of standard views, but its view is {view!r}: "
@@ -101,12 +102,12 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
     return lambda path: _told(lambda: [Shown(read_resized(path, size))])
 
 
-def _told(read: Callable[[], list[Shown]]) -> list[Shown]:
+def _told(read: Callable[[], list[Shown]], place: Mapping[str, float] | None = None) -> list[Shown]:
     """Turn a refused picture into a row that says so."""
     try:
         return read()
     except HematoVisionError as error:
-        return [Shown(None, UNREADABLE, str(error))]
+        return [Shown(None, UNREADABLE, str(error), place)]
 
 
 def cells_of(

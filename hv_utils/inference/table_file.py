@@ -17,7 +17,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.inference.preparation import PLACE
 
-TEXTS = ("path", "predicted", "status")
+TEXTS = ("path", "predicted", "status", "set", "why")
 KEY_DIGITS = 12
 UNTEXT = "backslashreplace"  # a name that is not UTF-8 must not cost the table
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -50,6 +51,30 @@ def test_the_command_answers_without_a_run(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "cell.png" in result.stdout
+
+
+def test_the_command_says_why_and_what_else_it_could_be(tmp_path):
+    for label in CLASSES:
+        photo = draw_photo(label, rng=np.random.default_rng(0)).image
+        Image.fromarray(photo).save(tmp_path / f"{label}.png")
+    (tmp_path / "broken.png").write_text("no image")
+    command = [sys.executable, "-m", "hv_utils.cli", "predict", tmp_path, "--why"]
+    command += ["--coverage", "0.95", "--csv", tmp_path / "out.csv"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1, "one picture cannot be read"
+    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert list(table.columns[-2:]) == ["set", "why"]
+    for row in table.to_dict("records"):
+        told = row["status"] in ("ok", "unsure")
+        assert row["predicted"] in row["set"].split("|")
+        assert bool(row["set"]) == told
+        assert bool(row["why"]) == (told and row["predicted"] in CLASSES)
+        if row["why"]:
+            assert (
+                f": {row['predicted']} {100 * row['confidence']:.0f} %: {row['why']}"
+                in result.stdout
+            )
+    assert (table["why"] != "").sum() >= 3
 
 
 def test_its_licence_and_origin_are_told():

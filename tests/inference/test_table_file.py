@@ -20,6 +20,7 @@ from hv_utils.inference.predict import columns
 from hv_utils.inference.table_file import table_file, table_key
 
 CLASSES = ("dark", "light")
+NAMES = columns(CLASSES, sets=True, why=True)
 N_IMAGES = 120
 
 
@@ -29,7 +30,8 @@ def row(number):
         figures = dict.fromkeys(figures, math.nan)
     status = "unreadable" if number == 2 else "ok"
     name = {1: 'a,"b\n".png', 3: "caf\udce9.png"}.get(number, f"{number}.png")
-    return {"path": name, "predicted": "dark", "status": status, **figures, "reason": ""}
+    words = {"set": "dark|light" if number % 2 else "dark", "why": f"{number}; a, b (90 %)"}
+    return {"path": name, "predicted": "dark", "status": status, **figures, **words, "reason": ""}
 
 
 ROWS = [row(number) for number in range(9)]
@@ -44,7 +46,7 @@ def same(first, second):
 
 def write(path, rows, *, key="k", stop_after=None, batch_size=2):
     """Write the rows that are not there, and return those that were."""
-    with table_file(path, columns(CLASSES), key=key) as table:
+    with table_file(path, NAMES, key=key) as table:
         kept = list(table.kept(FILES, batch_size=batch_size))
         for number, one in enumerate(rows[len(kept) :]):
             if number == stop_after:
@@ -61,7 +63,7 @@ def whole(tmp_path):
 
 def test_the_table_appears_when_it_is_whole(tmp_path, whole):
     path = tmp_path / "new folder" / "out.csv"
-    with table_file(path, columns(CLASSES), key="k") as table:
+    with table_file(path, NAMES, key="k") as table:
         assert list(table.kept(FILES, batch_size=2)) == []
         for one in ROWS:
             table.write(one)
