@@ -71,7 +71,7 @@ def test_the_command_says_why_and_what_else_it_could_be(tmp_path):
         assert bool(row["why"]) == (told and row["predicted"] in CLASSES)
         if row["why"]:
             assert (
-                f": {row['predicted']} {100 * row['confidence']:.0f} %: {row['why']}"
+                f": {row['predicted']} {100 * float(row['confidence']):.0f} %: {row['why']}"
                 in result.stdout
             )
     assert (table["why"] != "").sum() >= 3
