@@ -47,3 +47,23 @@ def test_a_run_folder_on_a_disk_that_refuses_is_one_line(tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "choose another run" in line
+
+
+def test_each_archive_is_one_of_a_list_in_their_order(monkeypatch, tmp_path):
+    from click.testing import CliRunner
+
+    from hv_utils.chain import pipeline
+    from hv_utils.ground.runs import Run
+
+    asked = {}
+
+    def note(profile, **options):
+        asked.update(options["overrides"])
+        return Run(tmp_path)
+
+    monkeypatch.setattr(pipeline, "run_chain", note)
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "-p", "source", "kaggle,pbc", "--archive", "b.zip", "--archive", "a.zip"]
+    done = CliRunner().invoke(cli.hv, command)
+    assert done.exit_code == 0, done.output
+    assert asked == {"source": "kaggle,pbc", "archive": f"{tmp_path}/b.zip,{tmp_path}/a.zip"}
