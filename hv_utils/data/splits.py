@@ -34,7 +34,9 @@ def hold_out(
     Parameters
     ----------
     table : DataFrame
-        Image table with `label`, `split` and `on` (or `cell`, where there is no column `on`).
+        Image table with `label`, `split` and `on` (or `cell`, where there is no column `on`). Where
+        it has a column `variant`, kinds within a class, these are spread over both sides alike:
+        what is chosen on cells that are easier than others is chosen badly.
     fraction : float
         Share of the training images to hold out, above 0 and at most 0.5. Photos are kept whole,
         and folds are 1/2, 1/3, … of the rows, so the share is met only nearly.
@@ -80,9 +82,24 @@ def hold_out(
             f"expected at least two source photos of every class to hold one out, but "
             f"{photos.idxmin()} has {photos.min()}: add photos of it or leave the class out"
         )
-    chosen = _best_fold(labels, groups, fraction=fraction, seed=seed)
+    kinds = _kinds(table.loc[groups.index], groups)
+    chosen = _best_fold(kinds, groups, fraction=fraction, seed=seed)
     table.loc[groups.index[chosen], "split"] = to
     return table
+
+
+def _kinds(rows: pd.DataFrame, groups: pd.Series) -> pd.Series:
+    """Return what is to be spread evenly: the class and, where it is told, the kind within it.
+
+    What a single group shows counts as the commonest kind of its class.
+    """
+    if "variant" not in rows:
+        return rows["label"]
+    kinds = rows["label"].astype(str) + "/" + rows["variant"].astype(str)
+    counts = groups.groupby(kinds).nunique()
+    by_label = rows["label"].groupby(kinds).first()
+    commonest = counts.groupby(by_label).idxmax()
+    return kinds.where(kinds.map(counts) >= 2, rows["label"].map(commonest))
 
 
 def source_groups(table: pd.DataFrame, *, on: str = "group") -> pd.Series:

@@ -160,3 +160,29 @@ def test_grouped_folds_refuse_more_folds_than_photos_and_unknown_sources():
 def test_source_groups_fall_back_to_the_cell():
     table = image_table().drop(columns="group")
     assert source_groups(table).equals(table["cell"])
+
+
+def test_kinds_within_a_class_are_spread_over_both_sides():
+    """Four hard cells in twenty: whatever the seed, two of them are held out with eight others."""
+    cells = [f"{label}{number}" for label in "ab" for number in range(20)]
+    table = pd.DataFrame(
+        {
+            "label": [cell[0] for cell in cells],
+            "cell": cells,
+            "variant": ["hard" if int(cell[1:]) < 4 else "typical" for cell in cells],
+            "split": "train",
+        }
+    ).loc[np.repeat(np.arange(40), 3)]
+    table = table.reset_index(drop=True)
+    for seed in range(6):
+        held = hold_out(table, fraction=0.5, seed=seed).query("split == 'val'")
+        counts = held.drop_duplicates("cell").groupby(["label", "variant"]).size()
+        assert counts.to_dict() == {
+            ("a", "hard"): 2,
+            ("a", "typical"): 8,
+            ("b", "hard"): 2,
+            ("b", "typical"): 8,
+        }
+    table.loc[table["cell"] == "a0", "variant"] = "of its own"
+    held = hold_out(table, fraction=0.5, seed=0)
+    assert held["split"].nunique() == 2, "one cell of a kind is no reason to fail"
