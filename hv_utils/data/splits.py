@@ -83,7 +83,7 @@ def hold_out(
             f"{photos.idxmin()} has {photos.min()}: add photos of it or leave the class out"
         )
     kinds = _kinds(table.loc[groups.index], groups)
-    chosen = _best_fold(kinds, groups, fraction=fraction, seed=seed)
+    chosen = _best_fold(labels, kinds, groups, fraction=fraction, seed=seed)
     table.loc[groups.index[chosen], "split"] = to
     return table
 
@@ -126,20 +126,23 @@ def source_groups(table: pd.DataFrame, *, on: str = "group") -> pd.Series:
     return pd.Series(np.arange(len(table)).astype(str), index=table.index, dtype="string")
 
 
-def _best_fold(labels: pd.Series, groups: pd.Series, *, fraction: float, seed: int) -> np.ndarray:
-    """Return the positions of the fold whose share of every class is nearest to `fraction`."""
-    classes, codes = np.unique(labels, return_inverse=True)
-    totals = np.bincount(codes)
+def _best_fold(
+    labels: pd.Series, kinds: pd.Series, groups: pd.Series, *, fraction: float, seed: int
+) -> np.ndarray:
+    """Return the positions of the fold whose share of every kind is nearest to `fraction`."""
+    (classes, codes), (_, kind_codes) = (np.unique(x, return_inverse=True) for x in (labels, kinds))
+    totals, kind_totals = np.bincount(codes), np.bincount(kind_codes)
     best, least = None, np.inf
     # With few photos no fold of the wanted size may hold every class: take wider ones then.
     for n_splits in range(max(2, round(1 / fraction)), 1, -1):
         if n_splits > totals.min():
             continue
         folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
-        for _, part in folds.split(codes, codes, groups):
-            shares = np.bincount(codes[part], minlength=len(classes)) / totals
+        for _, part in folds.split(kind_codes, kind_codes, groups):
+            held = np.bincount(codes[part], minlength=len(classes))
+            shares = np.bincount(kind_codes[part], minlength=len(kind_totals)) / kind_totals
             worst = np.abs(shares - fraction).max()
-            if shares.min() > 0 and shares.max() < 1 and worst < least:
+            if (held > 0).all() and (held < totals).all() and worst < least:
                 best, least = part, worst
         if best is not None:
             return best
