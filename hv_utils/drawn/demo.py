@@ -25,7 +25,7 @@ from hv_utils.images.labels import CLASSES
 from hv_utils.images.reading import COPY_SIZE
 from hv_utils.images.voc import WHITE_CELL, Box, write_boxes
 
-PHOTOS = {"eosinophil": 36, "lymphocyte": 30, "monocyte": 24, "neutrophil": 60}
+PHOTOS = {"eosinophil": 36, "lymphocyte": 30, "monocyte": 24, "neutrophil": 48}
 JPEG_QUALITY = 95
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 128, 255
 LEAST_PHOTOS = 4
