@@ -19,9 +19,12 @@ def glue(name: str, value: Any) -> None:
     value : object
         Kept as it would be displayed.
     """
+    import numpy as np
     from IPython.core.formatters import format_display_data
     from IPython.display import display
 
+    if isinstance(value, np.generic):  # NumPy writes its type around a number
+        value = value.item()
     bundle, metadata = format_display_data(value)
     metadata["scrapbook"] = {"name": name, "mime_prefix": PREFIX}
     display({PREFIX + kind: data for kind, data in bundle.items()}, raw=True, metadata=metadata)
