@@ -29,8 +29,8 @@ SPARED = 4
 
 SLIPS = (
     ("lymphocyte", "eosinophil", "TEST"),
-    ("eosinophil", "monocyte", "TEST"),
     ("lymphocyte", "eosinophil", "TRAIN"),
+    ("eosinophil", "monocyte", "TEST"),
 )
 """Wrong labels in the order in which they are planted: the label, what is drawn, and the part."""
 
