@@ -8,10 +8,11 @@ whatever the share of each class; where many more are, guarantees and probabilit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+
+from hv_utils.inference.ranks import Ranks
 
 FACT = "distances"  # of a model
 RARE = 0.1
@@ -19,17 +20,8 @@ LEAST_CELLS = 20
 LEVEL = 1e-3  # of the test: one folder in a thousand is alarmed at without cause
 
 
-@dataclass(frozen=True)
-class Familiarity:
-    """How far cells of each class usually lie from what was learnt.
-
-    Attributes
-    ----------
-    distances : sequence of numpy.ndarray
-        For each of the K classes, in order and ascending, `Novelty.score` of its calibration cells.
-    """
-
-    distances: Sequence[np.ndarray]
+class Familiarity(Ranks):
+    """How far cells of each class usually lie from what was learnt, see `Novelty.score`."""
 
     @classmethod
     def fit(cls, distances: np.ndarray, labels: np.ndarray, n_classes: int) -> Familiarity:
@@ -45,24 +37,11 @@ class Familiarity:
         predicted : numpy.ndarray, shape (N,), int
             The class that each was taken for.
         """
+        distances, predicted = np.asarray(distances, float), np.asarray(predicted)
         found = np.ones(len(distances))
-        for at, (distance, k) in enumerate(zip(distances, predicted, strict=True)):
-            usual = self.distances[k]
-            further = len(usual) - np.searchsorted(usual, distance, side="left")
-            found[at] = (further + 1) / (len(usual) + 1)
+        for k in np.unique(predicted):
+            found[predicted == k] = self.share_as_high(distances[predicted == k], k)
         return found
-
-    def facts(self, classes: Sequence[str]) -> dict[str, list[float]]:
-        """Return what `from_facts` takes: the distances of each class."""
-        named = zip(classes, self.distances, strict=True)
-        return {name: np.round(distances, 6).tolist() for name, distances in named}
-
-    @classmethod
-    def from_facts(
-        cls, facts: Mapping[str, Sequence[float]] | None, classes: Sequence[str]
-    ) -> Familiarity | None:
-        """Return what was stored with a model; None where it is of before there was any."""
-        return None if facts is None else cls([np.array(facts[name], float) for name in classes])
 
 
 def alarm(p_values: Sequence[float]) -> str:

@@ -10,30 +10,20 @@ What counts is cells: copies of one cell are one observation, so of each cell on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.inference.ranks import Ranks
 
 FACT = "sets"  # of a model
 COVERAGE = 0.9
 BETWEEN = "|"
 
 
-@dataclass(frozen=True)
-class PredictionSets:
-    """What calibrates the sets.
-
-    Attributes
-    ----------
-    scores : sequence of numpy.ndarray
-        For each of the K classes, in order and ascending, one less the probability that each
-        calibration cell of the class had for it, 0…1.
-    """
-
-    scores: Sequence[np.ndarray]
+class PredictionSets(Ranks):
+    """What calibrates the sets: one less the probability that each cell had for its class, 0…1."""
 
     @classmethod
     def fit(cls, pred_probs: np.ndarray, labels: np.ndarray) -> PredictionSets:
@@ -55,12 +45,8 @@ class PredictionSets:
         which no cell calibrated is 1 and never excluded.
         """
         unlike = 1 - np.asarray(pred_probs, float)
-        found = np.ones_like(unlike)
-        for k in range(unlike.shape[1]):
-            ranked = self.scores[k]
-            at_least = len(ranked) - np.searchsorted(ranked, unlike[:, k], side="left")
-            found[:, k] = (at_least + 1) / (len(ranked) + 1)
-        return found
+        shares = [self.share_as_high(unlike[:, k], k) for k in range(unlike.shape[1])]
+        return np.column_stack(shares)
 
     def sets(self, pred_probs: np.ndarray, *, coverage: float = COVERAGE) -> np.ndarray:
         """Return which classes cannot be excluded: (N, K), bool.
@@ -77,18 +63,6 @@ class PredictionSets:
         members = self.p_values(pred_probs) > 1 - check_coverage(coverage) + 1e-12
         members[np.arange(len(members)), np.argmax(pred_probs, axis=1)] = True
         return members
-
-    def facts(self, classes: Sequence[str]) -> dict[str, list[float]]:
-        """Return what `from_facts` takes: the scores of each class."""
-        named = zip(classes, self.scores, strict=True)
-        return {name: np.round(scores, 6).tolist() for name, scores in named}
-
-    @classmethod
-    def from_facts(
-        cls, facts: Mapping[str, Sequence[float]] | None, classes: Sequence[str]
-    ) -> PredictionSets | None:
-        """Return what was stored with a model; None where it is of before there were sets."""
-        return None if facts is None else cls([np.array(facts[name], float) for name in classes])
 
 
 def check_coverage(coverage: float) -> float:

@@ -48,6 +48,6 @@ def test_a_class_without_calibration_cells_is_never_strange():
 def test_they_come_back_as_they_were_stored():
     usual = Familiarity.fit(*at_home(np.random.default_rng(2), 30), n_classes=2)
     again = Familiarity.from_facts(json.loads(json.dumps(usual.facts("ab"))), "ab")
-    for ours, theirs in zip(again.distances, usual.distances, strict=True):
+    for ours, theirs in zip(again.scores, usual.scores, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert Familiarity.from_facts(None, "ab") is None
