@@ -25,8 +25,8 @@ from hv_utils.ground.runs import REFERENCE_RESULTS, environment
 from hv_utils.inference.familiarity import alarm
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier
 from hv_utils.inference.predict import TRAVELLING_MODEL
-from hv_utils.scores.bootstrap import mean_interval
 from hv_utils.scores.calibration import apply_temperature
+from hv_utils.studies import coverage as study
 
 COVERAGES = (0.8, 0.9, 0.95)
 SETS = {
@@ -37,27 +37,12 @@ SETS = {
 FOLDERS, CELLS = 200, 50
 
 
-def covered(
-    model: OnnxClassifier, probs: np.ndarray, truth: np.ndarray, groups: np.ndarray
-) -> dict[str, Any]:
-    """Count how often sets hold the truth, and how large they are."""
-    report: dict[str, Any] = {"images": len(truth), "groups": len(set(groups))}
+def at_coverages(model: OnnxClassifier, table: pd.DataFrame, probs: np.ndarray) -> dict[str, Any]:
+    """Count how often sets hold the true class, see `coverage.covered`, and how large they are."""
+    report: dict[str, Any] = {"images": len(table)}
     for coverage in COVERAGES:
         members = model.sets.sets(probs, coverage=coverage)
-        held = members[np.arange(len(truth)), truth].astype(float)
-        by_group = pd.Series(held).groupby(groups).mean().to_numpy()
-        report[f"{coverage:g}"] = {
-            "by image": {"value": float(held.mean()), **mean_interval(held, groups)},
-            "by group": {
-                "value": float(by_group.mean()),
-                **mean_interval(by_group, np.arange(len(by_group))),
-            },
-            "size": float(members.sum(1).mean()),
-            "single": float((members.sum(1) == 1).mean()),
-            "by class": {
-                model.classes[k]: float(held[truth == k].mean()) for k in np.unique(truth)
-            },
-        }
+        report[f"{coverage:g}"] = study.covered(members, table)
     return report
 
 
@@ -81,18 +66,16 @@ def main() -> None:
     for name, (folder, read) in SETS.items():
         rows = judge(read(options.folder / folder), TRAVELLING_MODEL)
         told = rows[rows["familiarity"].notna() & rows["label"].isin(model.classes)]
-        truth = told["label"].map(model.classes.index).to_numpy()
         probs = told[prob_columns(model.classes)].to_numpy(float)
-        found[name] = covered(model, probs, truth, told["cell"].to_numpy())
+        found[name] = at_coverages(model, told, probs)
         report["alarm"][name] = alarms(told["familiarity"].to_numpy(), rng)
         print(name, found[name]["0.9"], report["alarm"][name], flush=True)
     report["models"]["travelling"] = {"sha256": model.meta["sha256"], "sets": found}
     home = OnnxClassifier.load(SHIPPED_MODEL)
     table = pd.read_csv(REFERENCE_RESULTS / "native" / "predictions.csv", dtype={"cell": str})
-    truth, probs, classes, cells = from_predictions(table)
+    _, probs, classes, _ = from_predictions(table)
     assert tuple(classes) == home.classes
-    probs = apply_temperature(probs, home.temperature)
-    recorded = covered(home, probs, truth, cells.to_numpy())
+    recorded = at_coverages(home, table, apply_temperature(probs, home.temperature))
     report["models"]["home"] = {"sha256": home.meta["sha256"], "sets": {"kaggle TEST": recorded}}
     print("home", recorded["0.9"])
     if options.json:

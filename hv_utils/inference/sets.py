@@ -60,9 +60,14 @@ class PredictionSets(Ranks):
         coverage : float
             How often a set is to hold the true class, above 0 and below 1.
         """
-        members = self.p_values(pred_probs) > 1 - check_coverage(coverage) + 1e-12
+        members = kept(self.p_values(pred_probs), coverage=coverage)
         members[np.arange(len(members)), np.argmax(pred_probs, axis=1)] = True
         return members
+
+
+def kept(p_values: np.ndarray, *, coverage: float) -> np.ndarray:
+    """Return which classes, by their p-values (N, K), stay at a coverage: bool (N, K)."""
+    return p_values > 1 - check_coverage(coverage) + 1e-12
 
 
 def check_coverage(coverage: float) -> float:

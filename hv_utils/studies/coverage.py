@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.predictions import from_predictions
-from hv_utils.inference.sets import PredictionSets, check_coverage, one_copy_a_cell
+from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
 from hv_utils.scores.bootstrap import mean_interval
 
 LEAKY = "siblings were learnt from"
@@ -58,10 +58,9 @@ def p_values_by_calibration(
 
 
 def covered(
-    p_values: np.ndarray,
+    members: np.ndarray,
     judged: pd.DataFrame,
     *,
-    coverage: float,
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
@@ -70,11 +69,10 @@ def covered(
 
     Parameters
     ----------
-    p_values : array, shape (N, K)
+    members : array, shape (N, K), bool
+        The sets.
     judged : DataFrame
         Predictions with `label` and `cell`, N rows.
-    coverage : float
-        Asked for, see `sets.check_coverage`.
     level, n_resamples, seed
         Of the intervals, see `bootstrap.mean_interval`; cells are resampled.
 
@@ -85,7 +83,6 @@ def covered(
         `single` and `empty` (shares of the sets), `by_class` (by image).
     """
     index, _, classes, cells = from_predictions(judged)
-    members = p_values > 1 - check_coverage(coverage) + 1e-12
     held = members[np.arange(len(index)), index].astype(float)
     options = {"level": level, "n_resamples": n_resamples, "seed": seed}
     by_cell = pd.Series(held).groupby(cells.to_numpy(object)).mean()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.inference.sets import kept
 from hv_utils.studies.coverage import (
     CELLS,
     COPIES,
@@ -45,7 +46,7 @@ def found():
         values = p_values_by_calibration(*tables, judged, seed=seed)
         for name, p_values in values.items():
             held[name].append(
-                covered(p_values, judged, coverage=0.9, n_resamples=100)["cell"]["value"]
+                covered(kept(p_values, coverage=0.9), judged, n_resamples=100)["cell"]["value"]
             )
     return {name: np.mean(values) for name, values in held.items()}
 
@@ -67,13 +68,13 @@ def test_what_is_counted():
     judged = copies_of(4, 2, 0).assign(cell=["x", "x", "y", "y", "z", "z", "z", "z"])
     p_values = np.ones((8, 2))
     p_values[0, 0] = p_values[2:4] = 0.01  # the first image of x lacks its class, y has no class
-    one = covered(p_values, judged, coverage=0.9)
+    one = covered(kept(p_values, coverage=0.9), judged)
     assert one["image"]["value"] == 5 / 8
     assert one["cell"]["value"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert (one["single"], one["empty"], one["size"]) == (1 / 8, 2 / 8, 11 / 8)
     assert one["by_class"] == {"a": 3 / 4, "b": 2 / 4}
     with pytest.raises(HematoVisionError, match="coverage above 0"):
-        covered(p_values, judged, coverage=1)
+        covered(kept(p_values, coverage=1), judged)
 
 
 def test_four_cells_exclude_nothing_at_nine_in_ten():
