@@ -152,6 +152,41 @@ def _best_fold(
     )
 
 
+def limit_copies(table: pd.DataFrame, copies: int, *, seed: int) -> pd.DataFrame:
+    """Return at most so many copies of each source cell, drawn at random.
+
+    Copies of one cell tell almost the same, and each costs as much as a new cell.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Image table; rows whose cell is not known all stay.
+    copies : int
+        0 leaves all.
+    seed : int
+        Draws them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the index and the order of `table`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where `copies` is negative.
+    """
+    if copies < 0:
+        raise HematoVisionError(
+            f"expected how many copies of each cell take part, or 0 for all, got {copies}"
+        )
+    if not copies:
+        return table
+    drawn = table.sample(frac=1, random_state=seed)
+    many = drawn.groupby("cell").cumcount() >= copies  # a cell that is not known counts as none
+    return table.loc[table.index.difference(drawn.index[many & drawn["cell"].notna()], sort=False)]
+
+
 def grouped_folds(
     table: pd.DataFrame, n_splits: int, seed: int, *, on: str = "group"
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

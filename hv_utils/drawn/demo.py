@@ -78,7 +78,7 @@ def make_demo(
         other than a demo, or a disk that takes no more.
     """
     root, photos = Path(root), dict(photos or PHOTOS)
-    _check_sizes(photos, copies_train, copies_test)
+    _check_sizes(photos, test_fraction, copies_train, copies_test)
     _refuse_foreign_folder(root)
     settings = {
         "drawn_by": _code_fingerprint(),
@@ -114,13 +114,19 @@ def _remove(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_sizes(photos: Mapping[str, int], *copies: int) -> None:
+def _check_sizes(photos: Mapping[str, int], test_fraction: float, *copies: int) -> None:
     few = [f"{label}: {count}" for label, count in photos.items() if count < LEAST_PHOTOS]
     if few or min(copies) < 1:
         came = ", ".join(few) or f"{min(copies)} copies"
         raise HematoVisionError(
             f"expected at least {LEAST_PHOTOS} photos and one copy of every class, but got {came}: "
             "fewer leave a split without a cell; raise demo_photos, copies_train or copies_test"
+        )
+    least = min(photos.values())
+    if not 0 < test_fraction < 1 or least - round(test_fraction * least) < 2:
+        raise HematoVisionError(
+            f"expected a share of the photos for TEST that leaves two of {least} to learn from, "
+            f"got {test_fraction}: take another demo_test, such as 0.4, or raise demo_photos"
         )
 
 

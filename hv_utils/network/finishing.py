@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import label_index
 from hv_utils.ground.runs import Run
 from hv_utils.inference.familiarity import FACT as DISTANCES
@@ -87,7 +88,7 @@ def finish_model(
     progress("exporting to ONNX")
     loaded = load_model(source)
     export_model(source, path, half=half, loaded=loaded)
-    model = OnnxClassifier.load(path)
+    model = OnnxClassifier.load(path, threads=cores())
     progress(f"features of {len(train):,} training and {len(val):,} validation images")
     (_, features), (logits, val_features) = (
         network_outputs(model, list(part["path"])) for part in (train, val)

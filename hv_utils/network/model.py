@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.ground.files import atomic_path, dump_json, write_text
+from hv_utils.ground.files import atomic_path, cores, dump_json, write_text
 from hv_utils.inference.onnx_model import INPUT, open_session
 from hv_utils.network.onnx_graph import graph_outputs, layer_weights, write_graph
 from hv_utils.network.preprocessing import IMAGE_SIZE
@@ -204,7 +204,7 @@ def part_below(
         return None
     first = model.layers[first_layer_of(block, model)]
     graph = write_graph(layer_weights(model), size=input_size(model), outputs=[block])
-    session = open_session(graph.SerializeToString())
+    session = open_session(graph.SerializeToString(), threads=cores())
 
     def below(images: np.ndarray) -> np.ndarray:
         return session.run(None, {INPUT: np.rint(images).astype(np.uint8)})[0]

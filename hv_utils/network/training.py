@@ -44,7 +44,7 @@ from hv_utils.network.preprocessing import (
 from hv_utils.network.settings import BATCH_NORM_MOMENTUM, FineTuning, HeadTraining
 from hv_utils.network.weights import CALIBRATION_IMAGES, calibrate_batch_norm
 
-KEPT_BYTES = 2**29  # of what validation images are below the first block that learns
+KEPT_BYTES = 2**29  # of what images are below the first block that learns; more is not kept
 
 
 def train_head(
@@ -104,10 +104,7 @@ def train_head(
     )
     course.begin(head)
     orders = image_orders(len(train), 0, settings.epochs, settings.seed)
-    features, labels = tf.constant(x_train), tf.constant(y_train)
-    data = positions(orders, settings.batch_size).map(
-        lambda at: (tf.gather(features, at), tf.gather(labels, at))
-    )
+    data = _gathered(x_train, y_train, orders, settings.batch_size)
     course.run(data, y_train, steps=-(-len(train) // settings.batch_size))
     history = course.finish()
     print_row(course.rows[course.best_epoch], settings.epochs)
@@ -171,7 +168,10 @@ def fine_tune(
     parts = None if settings.norm_images else part_below(model, settings.from_block)
     below, learning = parts or (None, model)
     compile_model(learning, cosine_schedule(settings.learning_rate, steps * epochs))
-    validation_probs = _probs_of(model, list(val["path"]), parts, batch_size)
+    keep = partial(_below, parts, size=size, batch_size=batch_size)
+    validation_probs = partial(predict_probs, model, list(val["path"]), batch_size=batch_size)
+    if (kept := keep(list(val["path"]))) is not None:
+        validation_probs = partial(_probs_above, learning, kept, batch_size)
     course = Course(
         settings,
         lambda: judge(validation_probs(), y_val),
@@ -185,35 +185,54 @@ def fine_tune(
         measure = partial(calibrate_batch_norm, model, plain, seed=settings.seed)
         callbacks.insert(0, LambdaCallback(on_epoch_end=lambda *_: measure()))
     if done < epochs and not course.finished:
-        augment = None
-        if settings.augment is not None:
-            augment = augmentation_layers(**settings.augment, seed=settings.seed)
-        data = batches(
-            list(train["path"]),
-            y_train,
-            size=size,
-            batch_size=batch_size,
-            orders=orders[done:],
-            augment=augment,
-            first_step=done * steps,
-        )
-        if below is not None:
-            data = data.map(partial(_through, below, learning.input_shape))
+        again = settings.augment is None and orders.size >= len(train)  # each image, as it was
+        if again and (kept := keep(list(train["path"]))) is not None:
+            data = _gathered(kept, y_train, orders[done:], batch_size)
+        else:
+            augment = None
+            if settings.augment is not None:
+                augment = augmentation_layers(**settings.augment, seed=settings.seed)
+            data = batches(
+                list(train["path"]),
+                y_train,
+                size=size,
+                batch_size=batch_size,
+                orders=orders[done:],
+                augment=augment,
+                first_step=done * steps,
+            )
+            if below is not None:
+                data = data.map(partial(_through, below, learning.input_shape))
         course.run(data, y_train, steps=steps, callbacks=callbacks)
     model.trainable = True
     return course.finish()
 
 
-def _probs_of(
-    model: keras.Model, paths: list, parts: tuple | None, batch_size: int
-) -> Callable[[], np.ndarray]:
-    """Return what computes the probabilities of now; what stays the same is computed once."""
+def _gathered(
+    inputs: np.ndarray, y: np.ndarray, orders: np.ndarray, batch_size: int
+) -> tf.data.Dataset:
+    """Return batches of what is in memory, with labels, pass after pass of `orders`."""
+    inputs, y = tf.constant(inputs), tf.constant(y)
+    return positions(orders, batch_size).map(lambda at: (tf.gather(inputs, at), tf.gather(y, at)))
+
+
+def _below(
+    parts: tuple | None, paths: list, *, size: tuple[int, int], batch_size: int
+) -> np.ndarray | None:
+    """Compute once what stays the same in training: what comes into the first block that learns.
+
+    Float32, one row an image; None where all is learnt, or where it is too much to keep.
+    """
     if parts is None or 4 * len(paths) * np.prod(parts[1].input_shape[1:]) > KEPT_BYTES:
-        return partial(predict_probs, model, paths, batch_size=batch_size)
-    below, above = parts
-    images = [paths[at : at + batch_size] for at in range(0, len(paths), batch_size)]
-    kept = [below(load_images(some, size=input_size(model))) for some in images]
-    return lambda: np.concatenate([np.asarray(above(x, training=False)) for x in kept])
+        return None
+    some = (paths[at : at + batch_size] for at in range(0, len(paths), batch_size))
+    return np.concatenate([parts[0](load_images(few, size=size)) for few in some])
+
+
+def _probs_above(learning: keras.Model, kept: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return the probabilities of now from what stays the same."""
+    some = (kept[at : at + batch_size] for at in range(0, len(kept), batch_size))
+    return np.concatenate([np.asarray(learning(few, training=False)) for few in some])
 
 
 def _through(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.fields.view import VIEW_UM, in_hue, stain_hue, stain_levels
+from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import label_index
 from hv_utils.inference.familiarity import FACT as DISTANCES
 from hv_utils.inference.familiarity import Familiarity
@@ -82,7 +83,7 @@ def finish(
     }
     source = save_model(model, folder / "model.keras", classes=classes, **facts)
     path = export_model(source, folder / "model.onnx")
-    plain = OnnxClassifier.load(path)
+    plain = OnnxClassifier.load(path, threads=cores())
     _, features, y_train = outputs(plain, learnt, hue, seed=0)
     logits, val_features, y_val = outputs(plain, val, hue, seed=1)
     temperature = fit_temperature(y_val, plain.probabilities(logits))

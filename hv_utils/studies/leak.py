@@ -182,18 +182,6 @@ def compare_schemes(
     return predictions, left_out
 
 
-def limit_copies(table: pd.DataFrame, copies: int, *, seed: int) -> pd.DataFrame:
-    """Return the rows with a known cell, at most `copies` of each drawn at random (0: all).
-
-    The index of `table` is kept, so that it finds the rows of the features.
-    """
-    known = table[table["cell"].notna()]
-    if copies:
-        drawn = known.sample(frac=1, random_state=seed)
-        known = known.loc[drawn.groupby("cell").head(copies).index.sort_values()]
-    return known
-
-
 def repeated_folds(
     table: pd.DataFrame, features: np.ndarray, *, n_folds: int, seeds: Sequence[int]
 ) -> pd.DataFrame:

@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hv_utils.data.splits import LeakError, check_no_leak, grouped_folds, hold_out, source_groups
+from hv_utils.data.splits import (
+    LeakError,
+    check_no_leak,
+    grouped_folds,
+    hold_out,
+    limit_copies,
+    source_groups,
+)
 from hv_utils.ground.errors import HematoVisionError
 
 PHOTOS = {"eosinophil": 12, "lymphocyte": 6, "monocyte": 4, "neutrophil": 25}
@@ -186,3 +193,15 @@ def test_kinds_within_a_class_are_spread_over_both_sides():
     table.loc[table["cell"] == "a0", "variant"] = "of its own"
     held = hold_out(table, fraction=0.5, seed=0)
     assert held["split"].nunique() == 2, "one cell of a kind is no reason to fail"
+
+
+def test_a_limit_of_copies_spares_every_cell_and_what_has_none():
+    table = pd.DataFrame({"path": list("abcdefgh"), "cell": [*"xxxxyy", None, None]})
+    few = limit_copies(table, 2, seed=0)
+    assert few["cell"].value_counts().to_dict() == {"x": 2, "y": 2}
+    assert few["cell"].isna().sum() == 2
+    assert few.equals(table.loc[few.index])
+    assert list(few.index) == sorted(few.index)
+    assert limit_copies(table, 0, seed=0).equals(table)
+    with pytest.raises(HematoVisionError, match="0 for all"):
+        limit_copies(table, -1, seed=0)

@@ -14,6 +14,7 @@ from hv_utils.data.archive import open_archive
 from hv_utils.drawn import demo as demo_module
 from hv_utils.drawn.demo import CYTOPLASM, NUCLEUS, make_demo
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.labels import CLASSES
 from hv_utils.images.reading import read_image
 from hv_utils.images.voc import read_boxes
 
@@ -241,3 +242,10 @@ def test_progress_sees_every_photo(tmp_path):
 
     make_demo(tmp_path / "data", progress=progress, **TINY)
     assert len(seen) == 8 + 4
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.0, 0.8, 1.0])
+def test_a_share_for_test_that_leaves_nothing_to_learn_from_is_refused(tmp_path, fraction):
+    with pytest.raises(HematoVisionError, match="leaves two of 6 to learn from"):
+        make_demo(tmp_path / "demo", photos=dict.fromkeys(CLASSES, 6), test_fraction=fraction)
+    assert not (tmp_path / "demo").exists()

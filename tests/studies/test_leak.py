@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hv_utils.data.splits import limit_copies
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.studies import leak
 from hv_utils.studies.leak_scores import macro_f1
@@ -137,20 +138,9 @@ def test_without_sources_the_rest_still_runs():
     assert list(only) == ["test"]
 
 
-def test_limited_copies():
-    table, _ = copies_of_cells()
-    table.loc[[3, 50], "cell"] = pd.NA
-    few = leak.limit_copies(table, 2, seed=0)
-    counts = few.groupby("cell").size()
-    assert counts.max() == 2
-    assert set(few["cell"]) == set(table["cell"].dropna())
-    assert few.equals(table.loc[few.index])
-    assert len(leak.limit_copies(table, 0, seed=0)) == len(table) - 2
-
-
 def test_repeated_folds_judge_every_image_once_a_repeat_unseen():
     table, features = copies_of_cells()
-    kept = leak.limit_copies(table, 4, seed=0)
+    kept = limit_copies(table, 4, seed=0)
     oof = leak.repeated_folds(kept, features[kept.index], n_folds=4, seeds=[5, 6, 7])
     wanted = ["path", "label", "cell", "repeat", *(f"prob_{name}" for name in PHOTOS)]
     assert list(oof.columns) == wanted
