@@ -28,9 +28,9 @@ SPARED = 4
 """Cells that a class must have in a part for one of them to get a twin or a wrong label."""
 
 SLIPS = (
-    ("lymphocyte", "eosinophil", "TEST"),
     ("lymphocyte", "eosinophil", "TRAIN"),
     ("eosinophil", "monocyte", "TEST"),
+    ("neutrophil", "lymphocyte", "TRAIN"),
 )
 """Wrong labels in the order in which they are planted: the label, what is drawn, and the part."""
 
