@@ -2,12 +2,13 @@
 
     python scripts/measure_novelty.py FOLDER [--json results/novelty.json]
 
-FOLDER as in `measure_laboratories.py`. Each model judges pictures of what it knows, none of which it
-has learnt (validation copies of the Kaggle set, held-out pictures of PBC), and groups of others: *shifted*, the same kinds from another laboratory; *near*, cells of other kinds
-(all of PBC, so they are compared with PBC's known kinds, too); *far*, fields without a white cell, noise, and photographs of other things (scikit-learn's and
-Matplotlib's sample images, whole and in tiles). For each group: how often each status is given, and
-for each score the AUROC and the false positives at 95 %, with intervals. A picture in which no cell
-is found is stranger than all others.
+FOLDER as in `measure_laboratories.py`. Each model judges pictures of what it knows, none of which
+it has learnt (validation copies of the Kaggle set, held-out pictures of PBC), and groups of others:
+*shifted*, the same kinds from another laboratory; *near*, cells of other kinds (all of PBC, so they
+are compared with PBC's known kinds, too); *far*, fields without a white cell, noise, and
+photographs of other things (scikit-learn's and Matplotlib's sample images, whole and in tiles). For
+each group: how often each status is given, and for each score the AUROC and the false positives at
+95 %, with intervals. A picture in which no cell is found is stranger than all others.
 """
 
 from __future__ import annotations
@@ -177,9 +178,7 @@ def judge(model: OnnxClassifier, pictures: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(model: OnnxClassifier, groups: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Judge all groups, and compare each with what is known; cells of other kinds, too, with those
-    of the known kinds from the same laboratory.
-    """
+    """Judge all groups, and compare each with what is known."""
     judged = {name: judge(model, pictures) for name, pictures in groups.items()}
     report = {}
     for name, rows in judged.items():

@@ -3,7 +3,8 @@
 Distance from what was learnt cannot tell: cells of another laboratory lie as far from it as red
 cells do. What can is a contrast, a logistic regression between views of cells and views of the same
 pictures beside every cell (negatives as in Hendrycks et al., ICLR 2019, taken from where they are
-certain). It has never seen noise or photographs of other things, and refuses these, too.
+certain). It has learnt from neither noise nor photographs of other things, and refuses most of
+these, too (`scripts/measure_novelty.py`).
 """
 
 from __future__ import annotations
