@@ -17,6 +17,7 @@ from hv_utils.inference.familiarity import FACT as DISTANCES
 from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.morphology import Morphology
 from hv_utils.inference.novelty import Novelty
+from hv_utils.inference.presence import Presence
 from hv_utils.inference.sets import COVERAGE, PredictionSets
 from hv_utils.inference.sets import FACT as SETS
 
@@ -82,7 +83,9 @@ class OnnxClassifier:
     unsure_below : float
         Images whose largest probability is lower are `unsure`; 0 where none was chosen.
     novelty : Novelty, optional
-        Judges whether the features are like those of a single white cell.
+        Judges how far features lie from those of single white cells.
+    presence : Presence, optional
+        Judges whether there is a cell at all; without it what lies too far is none.
     sets : PredictionSets, optional
         Tells which classes cannot be excluded.
     familiarity : Familiarity, optional
@@ -100,6 +103,7 @@ class OnnxClassifier:
     temperature: float = 1.0
     unsure_below: float = 0.0
     novelty: Novelty | None = None
+    presence: Presence | None = None
     sets: PredictionSets | None = None
     familiarity: Familiarity | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -145,6 +149,7 @@ class OnnxClassifier:
             temperature=float(facts.get("temperature", 1.0)),
             unsure_below=float(facts.get("thresholds", {}).get("unsure_below", 0.0)),
             novelty=Novelty.from_arrays(arrays),
+            presence=Presence.from_arrays(arrays),
             sets=PredictionSets.from_facts(facts.get(SETS), facts["classes"]),
             familiarity=Familiarity.from_facts(facts.get(DISTANCES), facts["classes"]),
             meta=facts,
@@ -243,9 +248,12 @@ class OnnxClassifier:
         familiarity = None
         if self.novelty is not None:
             distances = self.novelty.score(features)
-            statuses[distances > self.novelty.threshold] = NOT_A_CELL
+            if self.presence is None:
+                statuses[distances > self.novelty.threshold] = NOT_A_CELL
             if self.familiarity is not None:
                 familiarity = self.familiarity.p_values(distances, best)
+        if self.presence is not None:
+            statuses[self.presence.is_absent(features)] = NOT_A_CELL
         names = [self.classes[k] for k in best]
         return Verdicts(
             pred_probs,

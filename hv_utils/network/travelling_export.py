@@ -17,6 +17,7 @@ from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
 from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
+from hv_utils.inference.presence import fit_presence
 from hv_utils.inference.sets import FACT as SETS
 from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
 from hv_utils.network.export import export_model, write_companions
@@ -25,7 +26,7 @@ from hv_utils.network.learnt import FACT
 from hv_utils.network.model import save_model
 from hv_utils.network.restaining import augmented, restained, worn
 from hv_utils.network.travelling import ViewTraining, draw_rows
-from hv_utils.network.views import Views, middle
+from hv_utils.network.views import Views, middle, views_beside
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.thresholds import choose_threshold
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 SHOWN = 1200  # views of training and of validation, each as it is and changed
 TARGET = 0.95  # accuracy of what is answered
 RANK = 64
+BESIDE = 300  # pictures of each laboratory for views without a cell
 SMALL_KIND, ALL_BUT = "platelet", 0.99  # what is told by its size, and the share kept
 
 
@@ -49,8 +51,8 @@ def finish(
 
     A foreign laboratory is imitated: temperature and thresholds are fitted on validation views as
     they are and changed at random as in training, in stain and focus twice over, so that they are
-    stranger than what was learnt. Fitted on the views alone they would say *not_a_cell* to every
-    other stain.
+    stranger than what was learnt. What is no cell is learnt from views beside all cells, changed
+    likewise.
 
     Parameters
     ----------
@@ -90,6 +92,7 @@ def finish(
     cooled = replace(plain, temperature=temperature)
     threshold = choose_threshold(y_val, cooled.probabilities(logits), target=TARGET)
     novelty = fit_novelty(features, y_train, val_features, rank=RANK)
+    presence = fit_presence(features, *(besides(plain, part, hue) for part in (learnt, val)))
     with np.load(arrays_path(path)) as stored:
         arrays = {
             name: stored[name].astype(np.float16) if name.endswith("_kernel") else stored[name]
@@ -101,13 +104,13 @@ def finish(
         "temperature": temperature,
         "thresholds": {
             "unsure_below": threshold.unsure_below,
-            "not_a_cell_above": novelty.threshold,
+            "a_cell_above": presence.threshold,
         },
         "calibration": {**threshold.facts(), "n_val": len(y_val)},
         "novelty": {"n_train": len(y_train), "rank": novelty.basis.shape[1], "quantile": QUANTILE},
     }
-    facts = {**plain.meta, **found}
-    return write_companions(path, facts=facts, arrays={**arrays, **novelty.arrays()})
+    arrays |= {**novelty.arrays(), **presence.arrays()}
+    return write_companions(path, facts={**plain.meta, **found}, arrays=arrays)
 
 
 def calibrated_at_home(
@@ -153,6 +156,11 @@ def usual_hue(views: Views, *, count: int = SHOWN, seed: int = 0) -> list[float]
     rows = draw_rows(views.table, count, np.random.default_rng(seed))
     hues = [stain_hue(views.view(row)) for row in rows]
     return [round(float(share), 4) for share in np.mean(hues, axis=0)]
+
+
+def besides(model: OnnxClassifier, views: Views, hue: Sequence[float]) -> np.ndarray:
+    """Return the features of views beside all cells, as they are and changed."""
+    return outputs(model, views_beside(views, BESIDE), hue, seed=2)[1]
 
 
 def outputs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,7 @@ from hv_utils.images.reading import read_image
 from hv_utils.network.laboratories import BOX
 
 STORE_SIDE = 256  # pixels: with room for turns, shifts and changes of scale
+BESIDE_UM, TRIES = 9.0, 50  # from the middle of every cell; places tried in a picture
 NEAR_BOX = 5  # pixels that a cell's middle may lie outside its box
 
 
@@ -94,6 +95,46 @@ def stored_views(
         tables.append(made.assign(at=np.arange(len(made))))
         arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
     return Views(pd.concat(tables, ignore_index=True), arrays)
+
+
+def views_beside(views: Views, count: int, *, seed: int = 0) -> Views:
+    """Return views of the same pictures with no cell in the middle.
+
+    Parameters
+    ----------
+    views : Views
+    count : int
+        Pictures of each laboratory that are looked at.
+    seed : int
+        Draws the pictures and the places.
+
+    Returns
+    -------
+    Views
+        At most one of each picture; fewer than `count` where cells leave no room.
+    """
+    rng = np.random.default_rng(seed)
+    tables, arrays = [], {}
+    for name, rows in views.table.drop_duplicates("path").groupby("laboratory"):
+        drawn = rows.sample(min(count, len(rows)), random_state=seed)
+        shown = [_beside(read_image(path), rng) for path in drawn["path"]]
+        there = [view is not None for view in shown]
+        tables.append(drawn[there].assign(at=np.arange(sum(there))))
+        arrays[str(name)] = np.stack([view for view in shown if view is not None])
+    return Views(pd.concat(tables, ignore_index=True), arrays)
+
+
+def _beside(image: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """Return the stored view of a place far from all cells; None where none is known or found."""
+    finding = find_cells(image)
+    height, width = finding.size
+    for _ in range(TRIES if finding.cells else 0):
+        x, y = rng.uniform(size=2) * (width, height)
+        away = [np.hypot(x - cell.x, y - cell.y) for cell in finding.cells]
+        if min(away) * finding.um_per_pixel >= BESIDE_UM:
+            place = replace(finding.cells[0], x=x, y=y)
+            return standard_view(image, finding, place, side=STORE_SIDE)
+    return None
 
 
 def _make_views(cells: pd.DataFrame, stem: Path) -> None:

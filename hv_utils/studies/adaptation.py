@@ -48,6 +48,7 @@ FOLDS = 5
 LEAST = 5  # labelled cells
 SHIFT = 0.28  # swish is nowhere below -0.2785
 TARGET = 0.95  # accuracy of what is answered
+NOT_A_CELL_BY = {"not_a_cell_above": "novelty_threshold", "a_cell_above": "presence_threshold"}
 LABEL_COLUMNS = ("label", "class", "cell type", "type")
 
 
@@ -346,8 +347,8 @@ def adapt(
         "unsure_below": threshold.unsure_below,
     }
     sets = PredictionSets.fit(apply_temperature(probs, temperature), truth)
-    novelty = _known_here(classifier, features, truth, fold)
-    _write(source, out, new, facts, sets.facts(classifier.classes), novelty)
+    known = _known_here(classifier, features, truth, fold)
+    _write(source, out, new, facts, sets.facts(classifier.classes), known)
     before = point_scores(truth, old.probabilities(hidden), classifier.classes)
     after = point_scores(truth, probs, classifier.classes)
     return Adaptation(out, before, after, facts, [reason for reason in reasons if reason])
@@ -370,7 +371,9 @@ def _check(table: pd.DataFrame, classes: Sequence[str]) -> None:
 def _known_here(
     model: OnnxClassifier, features: np.ndarray, truth: np.ndarray, fold: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the statistics of novelty with the cells here among what is known."""
+    """Return what tells cells from other things, with the cells here among what is known."""
+    if model.presence is not None:
+        return model.presence.knowing(features).arrays()
     if model.novelty is None:
         return {}
 
@@ -395,7 +398,7 @@ def _write(
     layer: Layer,
     facts: dict,
     sets: dict[str, list[float]],
-    novelty: dict[str, np.ndarray],
+    known: dict[str, np.ndarray],
 ) -> None:
     """Write the model with another last layer, and its companions."""
     import onnx
@@ -407,13 +410,14 @@ def _write(
     for name, (kernel, bias) in {"hidden": wide, LOGITS_LAYER: (layer.kernel, layer.bias)}.items():
         _replace(proto, f"{PREFIX}{name}", kernel)
         _replace(proto, _bias_of(proto, f"{PREFIX}{name}"), bias)
-    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **novelty}
+    arrays |= {"head_0_kernel": wide[0].astype(np.float16), "head_0_bias": wide[1], **known}
     arrays |= {"head_1_kernel": layer.kernel.astype(np.float16), "head_1_bias": layer.bias}
     with atomic_path(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     thresholds = {**about.get("thresholds", {}), "unsure_below": facts["unsure_below"]}
-    if novelty:
-        thresholds["not_a_cell_above"] = float(novelty["novelty_threshold"])
+    for name, array in NOT_A_CELL_BY.items():
+        if array in known:
+            thresholds[name] = float(known[array])
     about.pop(DISTANCES, None)  # they were measured from what was known before
     about |= {
         SETS: sets,

@@ -169,9 +169,40 @@ def each_way(found: Mapping[str, Any], model: str) -> str:
     return "; ".join(f"{way} {score}" for way, score in ways.items())
 
 
-def status_table(found: Mapping[str, Any]) -> pd.DataFrame:
-    """Return how often each kind of picture gets each status: `n` and shares, 0 to 1."""
-    return pd.DataFrame(found.get("groups", {}), index=list(STATUS_COLUMNS)).T.astype({"n": int})
+def status_table(found: Mapping[str, Any], model: str) -> pd.DataFrame:
+    """Return how often each group of pictures gets each status: `n` and shares, 0 to 1."""
+    groups = found.get("models", {}).get(model, {}).get("groups", {})
+    return pd.DataFrame(groups, index=list(STATUS_COLUMNS)).T.astype({"n": int})
+
+
+def separation_table(found: Mapping[str, Any], model: str, *, within: bool = False) -> pd.DataFrame:
+    """Return how well each score parts each group from what the model knows.
+
+    Parameters
+    ----------
+    found : mapping
+        `measurement("novelty")`.
+    model : str
+        Of its models.
+    within : bool
+        Compare with the known kinds of the same laboratory instead, where that was measured.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a group; for each score `AUROC`, with its interval, and `FPR95`.
+    """
+    groups = found.get("models", {}).get(model, {}).get("groups", {})
+    rows = {}
+    for name, one in groups.items():
+        scores = one.get("within" if within else "scores", {})
+        for score, values in scores.items():
+            row = rows.setdefault(name, {})
+            row[score, "AUROC"] = in_words(values["auroc"])
+            row[score, "FPR95"] = f"{values['fpr95']['value']:.0%}"
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.columns = pd.MultiIndex.from_tuples(table.columns, names=["score", ""])
+    return table
 
 
 def speed_table(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.inference.novelty import Novelty, unit
 from hv_utils.inference.onnx_model import OnnxClassifier, Verdicts, arrays_path, facts_path
+from hv_utils.inference.presence import Presence
 from hv_utils.network.export import store_half, write_companions
 
 CLASSES = ["dark", "light"]
@@ -183,3 +184,15 @@ def test_what_is_no_onnx_model_is_refused(tmp_path):
     write_companions(path, facts=facts, arrays=head)
     with pytest.raises(HematoVisionError, match="cannot be loaded"):
         OnnxClassifier.load(path)
+
+
+def test_where_a_model_knows_presence_it_decides_and_not_the_distance(tmp_path, images):
+    pooled = OnnxClassifier.load(write_model(tmp_path / "a.onnx")).run(images)[1].mean(axis=(1, 2))
+    far = Novelty(unit(pooled[:1]), np.eye(CHANNELS)[:, :1], np.ones(1), 1.0, threshold=-1.0)
+    scores = unit(pooled) @ np.ones(CHANNELS)
+    between = float(np.sort(scores)[2:4].mean())
+    contrast = Presence(np.ones(CHANNELS), between)
+    arrays = {**far.arrays(), **contrast.arrays()}
+    verdicts = OnnxClassifier.load(write_model(tmp_path / "b.onnx", arrays=arrays))(images)
+    wanted = np.where(scores < between, "not_a_cell", "ok")
+    assert list(verdicts.statuses) == list(wanted)

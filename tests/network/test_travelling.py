@@ -14,7 +14,7 @@ from hv_utils.network import travelling
 from hv_utils.network.restaining import augmented
 from hv_utils.network.travelling import ViewTraining, draw_rows, mean_of, rate_at, train
 from hv_utils.network.travelling_export import largest_areas
-from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views
+from hv_utils.network.views import STORE_SIDE, Views, middle, stored_views, views_beside
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,32 @@ def test_views_are_made_once_and_show_the_labelled_cell(tmp_path):
     )
     again = stored_views({"here": table}, tmp_path / "views")
     np.testing.assert_array_equal(again.view(0), first)
+
+
+def test_views_beside_show_no_cell_in_the_middle(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(6):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(draw_photo("neutrophil", rng=rng).image).save(path)
+        rows.append({"path": path, "label": "neutrophil", "part": "train", "group": str(number)})
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.full((200, 200, 3), 230, np.uint8)).save(blank)
+    rows.append({"path": blank, "label": "neutrophil", "part": "train", "group": "blank"})
+    table = pd.DataFrame(rows).assign(laboratory="here")
+    views = stored_views({"here": table}, tmp_path / "views")
+    beside = views_beside(views, 10, seed=1)
+    assert 3 <= len(beside.table) <= 6, "where no cell is known, no place is known to have none"
+    assert "blank" not in set(beside.table["group"])
+    middle_um = slice(STORE_SIDE // 2 - 24, STORE_SIDE // 2 + 24)  # three to each side
+
+    def stained(shown):
+        return [(shown.view(row)[middle_um, middle_um, 0] < 150).mean() for row in range(3)]
+
+    assert max(stained(beside)) < 0.05 < 0.2 < np.mean(stained(views))
+    np.testing.assert_array_equal(views_beside(views, 10, seed=1).view(0), beside.view(0))
 
 
 def tiny(n_classes, *, size, weights, dropout, seed):

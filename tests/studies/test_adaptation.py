@@ -11,7 +11,9 @@ from conftest import ROOT
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import CLASSES
+from hv_utils.inference.labelling import label_images
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier
+from hv_utils.inference.predict import TRAVELLING_MODEL
 from hv_utils.studies.adaptation import (
     PULLS,
     Layer,
@@ -96,6 +98,15 @@ def test_the_adapted_model_is_a_model_like_others(folder, tmp_path):
     )
     (folder / "labels.csv").write_text(table)
     assert read_labelled(folder / "labels.csv")["group"].nunique() == 4
+
+
+def test_cells_that_were_labelled_are_cells_afterwards(folder, tmp_path):
+    adapt(folder, tmp_path / "ours.onnx", model=TRAVELLING_MODEL)
+    model = OnnxClassifier.load(tmp_path / "ours.onnx")
+    assert model.meta["thresholds"]["a_cell_above"] == pytest.approx(model.presence.threshold)
+    report = label_images([folder], model=tmp_path / "ours.onnx", complain=lambda _: None)
+    assert report.counts["not_a_cell"] == 0
+    assert report.images == 16
 
 
 def test_bad_labels_are_one_line(folder, tmp_path):
