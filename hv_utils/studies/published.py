@@ -201,7 +201,8 @@ def separation_table(found: Mapping[str, Any], model: str, *, within: bool = Fal
             row[score, "AUROC"] = in_words(values["auroc"])
             row[score, "FPR95"] = f"{values['fpr95']['value']:.0%}"
     table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(table.columns, names=["score", ""])
+    if rows:
+        table.columns = pd.MultiIndex.from_tuples(table.columns, names=["score", ""])
     return table
 
 

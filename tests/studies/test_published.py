@@ -8,6 +8,7 @@ import pytest
 
 from hv_utils.images.labels import CLASSES
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, facts_path
+from hv_utils.inference.predict import TRAVELLING_MODEL
 from hv_utils.studies import published
 
 
@@ -16,7 +17,8 @@ def test_what_is_missing_gives_empty_tables(tmp_path):
     assert published.recorded_predictions("native", folder=tmp_path).empty
     for table in (
         published.external_table({}),
-        published.status_table({}),
+        published.status_table({}, "hematovision"),
+        published.separation_table({}, "travelling"),
         published.speed_table({}),
         published.ablation_table({}),
     ):
@@ -60,16 +62,25 @@ def test_photographs_of_one_cell_count_once_unless_their_labels_differ():
     assert found["cell"].tolist() == ["a", "a", "a", "c", "d"]
 
 
-@pytest.mark.parametrize("name", ["external", "novelty"])
-def test_the_measurements_are_of_the_model_in_the_box(name):
-    checksums = json.loads(facts_path(SHIPPED_MODEL).read_text(encoding="utf-8"))["sha256"]
-    found = published.measurement(name)
-    assert checksums in [found.get("model"), *found.get("sha256", {}).values()]
+def test_the_measurements_are_of_the_shipped_models():
+    home = json.loads(facts_path(SHIPPED_MODEL).read_text(encoding="utf-8"))["sha256"]
+    cells = json.loads(facts_path(TRAVELLING_MODEL).read_text(encoding="utf-8"))["sha256"]
+    assert home in published.measurement("external")["sha256"].values()
+    measured = published.measurement("novelty")["models"]
+    assert measured["hematovision"]["sha256"] == home
+    assert measured["travelling"]["sha256"] == cells
 
 
 def test_the_tables_of_the_published_measurements():
-    statuses = published.status_table(published.measurement("novelty"))
-    assert statuses[["ok", "unsure", "not_a_cell"]].sum(axis=1).round(6).eq(1).all()
+    novelty = published.measurement("novelty")
+    for model in ("hematovision", "travelling"):
+        statuses = published.status_table(novelty, model)
+        assert statuses[["ok", "unsure", "not_a_cell"]].sum(axis=1).round(6).eq(1).all()
+        parted = published.separation_table(novelty, model)
+        assert set(statuses.index) - set(parted.index) == {"known"}
+    within = published.separation_table(novelty, "hematovision", within=True)
+    assert len(within) == 3
+    assert within.index.str.startswith("near").all()
     elsewhere = published.external_table(published.measurement("external"))
     assert list(elsewhere.columns) == ["squeezed", "at scale", "at scale, white ground"]
     flagged = published.flagged_table(published.measurement("external"))
