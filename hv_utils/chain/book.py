@@ -113,11 +113,13 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     return {"content": content.hexdigest(), "engine": engine.hexdigest()}
 
 
-# Sphinx reads and writes pages side by side, but Jupyter Book's command has no option for it.
+# Sphinx reads and writes pages side by side, but Jupyter Book's command has no option for it. They
+# are dealt out beforehand: in small shares, or one core waits for another that has the long pages.
+SHARES = 3
 ON_ALL_CORES = f"""
 from functools import partial
 import jupyter_book.sphinx as engine
-engine.build_sphinx = partial(engine.build_sphinx, jobs={cores()})
+engine.build_sphinx = partial(engine.build_sphinx, jobs={SHARES * cores()})
 from jupyter_book.cli.main import main
 main()
 """

@@ -61,8 +61,8 @@ STEPS = (
     Step("02_preprocessing", ("images.csv",), ("preprocessing.json",)),
     Step(
         "03_model",
-        ("images.csv",),
-        (*MODEL, "history.csv", "predictions.csv", "predictions-val.csv"),
+        ("images.csv", "photos.csv"),
+        (*MODEL, "model.onnx", "history.csv", "predictions.csv", "predictions-val.csv"),
     ),
     Step(
         "04_evaluation",
@@ -72,8 +72,8 @@ STEPS = (
     Step("05_gradcam", ("images.csv", "predictions.csv", *MODEL), ("gradcam.csv", "gradcam.json")),
     Step(
         "06_prediction",
-        ("images.csv", "photos.csv", *MODEL),
-        ("new-predictions.csv", "prediction.json", "model.onnx"),
+        ("images.csv", "model.onnx"),
+        ("new-predictions.csv", "prediction.json"),
         alone=True,
     ),
     Step("07_leak", ("images.csv",), ("leak.json", "oof-predictions.csv", "features.npz")),

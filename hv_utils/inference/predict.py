@@ -228,13 +228,13 @@ def open_classifier(
     if path.suffix != ".onnx":
         raise HematoVisionError(
             f"expected an exported model, a file ending in .onnx, but --model is {path}: "
-            "a run exports its model beside model.keras, as model.onnx, in step 06_prediction"
+            "a run exports its model beside model.keras, as model.onnx, in step 03_model"
         )
     model = OnnxClassifier.load(path)
     if coverage is not None and model.sets is None:
         raise HematoVisionError(
             f"expected a model with calibrated sets for --coverage, but {path} has none: it was "
-            "exported by an earlier version; export it again in step 06_prediction"
+            "exported by an earlier version; export it again in step 03_model"
         )
     options: dict = {"cam": cam}
     options["coverage"] = COVERAGE if coverage is None else check_coverage(coverage)
