@@ -190,20 +190,17 @@ def separation_table(found: Mapping[str, Any], model: str, *, within: bool = Fal
     Returns
     -------
     pandas.DataFrame
-        A row a group; for each score `AUROC`, with its interval, and `FPR95`.
+        A row a group, a column a score: the AUROC with its interval, and the FPR95.
     """
     groups = found.get("models", {}).get(model, {}).get("groups", {})
     rows = {}
     for name, one in groups.items():
         scores = one.get("within" if within else "scores", {})
         for score, values in scores.items():
-            row = rows.setdefault(name, {})
-            row[score, "AUROC"] = in_words(values["auroc"])
-            row[score, "FPR95"] = f"{values['fpr95']['value']:.0%}"
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    if rows:
-        table.columns = pd.MultiIndex.from_tuples(table.columns, names=["score", ""])
-    return table
+            value, low, high = (values["auroc"][key] for key in ("value", "low", "high"))
+            passing = f"{values['fpr95']['value']:.0%}"
+            rows.setdefault(name, {})[score] = f"{value:.2f} ({low:.2f} to {high:.2f}), {passing}"
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def speed_table(found: Mapping[str, Any]) -> pd.DataFrame:
