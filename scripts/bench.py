@@ -129,15 +129,25 @@ def files_to_labels(keras_path: Path, onnx_path: Path, files: list[str]) -> dict
     }
 
 
+WITH_KERAS = """
+import sys
+import keras
+model = keras.saving.load_model(sys.argv[1])
+image = keras.utils.load_img(sys.argv[2], target_size=model.input_shape[1:3])
+print(model.predict(keras.utils.img_to_array(image)[None], verbose=0).argmax())
+"""
+
+
 def start_of_command(keras_path: Path, onnx_path: Path, file: str) -> dict[str, float]:
     """Measure (b): wall time of a whole `hv predict FILE`, process start included."""
 
-    def command(model: Path) -> Callable[[], Any]:
-        words = [sys.executable, "-m", "hv_utils.cli", "predict", file, "--model", str(model)]
+    def start(*words: str) -> Callable[[], Any]:
         environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        return lambda: subprocess.run(words, check=True, capture_output=True, env=environ)
+        command = [sys.executable, *words]
+        return lambda: subprocess.run(command, check=True, capture_output=True, env=environ)
 
-    ours, keras = seconds(command(onnx_path), 5), seconds(command(keras_path), 1)
+    own = start("-m", "hv_utils.cli", "predict", file, "--model", str(onnx_path))
+    ours, keras = seconds(own, 5), seconds(start("-c", WITH_KERAS, str(keras_path), file), 1)
     return {"hv_predict_s": ours, "with_keras_s": keras, "ratio": keras / ours}
 
 
