@@ -245,15 +245,13 @@ class OnnxClassifier:
         unsure = pred_probs.max(axis=1) < self.unsure_below
         statuses = np.where(unsure, UNSURE, OK).astype(object)
         features, best = feature_map.mean(axis=(1, 2)), pred_probs.argmax(axis=1)
-        familiarity = None
-        if self.novelty is not None:
-            distances = self.novelty.score(features)
-            if self.presence is None:
-                statuses[distances > self.novelty.threshold] = NOT_A_CELL
-            if self.familiarity is not None:
-                familiarity = self.familiarity.p_values(distances, best)
         if self.presence is not None:
             statuses[self.presence.is_absent(features)] = NOT_A_CELL
+        elif self.novelty is not None:
+            statuses[self.novelty.is_new(features)] = NOT_A_CELL
+        familiarity = None
+        if self.novelty is not None and self.familiarity is not None:
+            familiarity = self.familiarity.p_values(self.novelty.score(features), best)
         names = [self.classes[k] for k in best]
         return Verdicts(
             pred_probs,

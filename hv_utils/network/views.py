@@ -12,6 +12,7 @@ import pandas as pd
 
 from hv_utils.fields.finder import Cell, find_cells
 from hv_utils.fields.view import VIEW_SIDE, by_prominence, standard_view
+from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, write_text
 from hv_utils.images.reading import read_image
 from hv_utils.network.laboratories import BOX
@@ -112,6 +113,11 @@ def views_beside(views: Views, count: int, *, seed: int = 0) -> Views:
     -------
     Views
         At most one of each picture; fewer than `count` where cells leave no room.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the pictures of a laboratory have no such place.
     """
     rng = np.random.default_rng(seed)
     tables, arrays = [], {}
@@ -119,6 +125,11 @@ def views_beside(views: Views, count: int, *, seed: int = 0) -> Views:
         drawn = rows.sample(min(count, len(rows)), random_state=seed)
         shown = [_beside(read_image(path), rng) for path in drawn["path"]]
         there = [view is not None for view in shown]
+        if not any(there):
+            raise HematoVisionError(
+                f"expected room beside the cells of {name}, but in {len(there)} pictures there is "
+                "none, or no cell: take larger fields"
+            )
         tables.append(drawn[there].assign(at=np.arange(sum(there))))
         arrays[str(name)] = np.stack([view for view in shown if view is not None])
     return Views(pd.concat(tables, ignore_index=True), arrays)

@@ -9,6 +9,7 @@ import pytest
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.fields.finder import find_cells
 from hv_utils.fields.view import VIEW_SIDE, main_cell, stain_levels, standard_view
+from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import CLASSES
 from hv_utils.network import travelling
 from hv_utils.network.restaining import augmented
@@ -116,6 +117,9 @@ def test_views_beside_show_no_cell_in_the_middle(tmp_path):
 
     assert max(stained(beside)) < 0.05 < 0.2 < np.mean(stained(views))
     np.testing.assert_array_equal(views_beside(views, 10, seed=1).view(0), beside.view(0))
+    nowhere = Views(views.table[views.table["group"] == "blank"], views.arrays)
+    with pytest.raises(HematoVisionError, match="room beside the cells of here"):
+        views_beside(nowhere, 10)
 
 
 def tiny(n_classes, *, size, weights, dropout, seed):
