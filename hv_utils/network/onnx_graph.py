@@ -90,9 +90,9 @@ def write_graph(
         Takes `images`, uint8 (N, *size, 3), 0 to 255, N free. Kernels are named `kernel/<layer>`;
         but for the depthwise ones they are multiplied with the scale of the normalisation behind.
     """
-    from onnx import TensorProto, checker, helper
+    from onnx import TensorProto, helper
 
-    graph = _Graph(weights, activation)
+    graph = Graph(weights, activation)
     starts = _backbone(graph)
     x = starts.pop("head")
     graph.add("Transpose", x, name="feature_map", perm=[0, 2, 3, 1])
@@ -109,18 +109,10 @@ def write_graph(
         graph.add("Softmax", "logits", name="probabilities")
         shapes["logits"] = shapes["probabilities"] = weights["logits/bias"].shape
     value = helper.make_tensor_value_info
-    proto = helper.make_graph(
-        graph.nodes,
-        "hematovision",
+    return graph.model(
         [value(INPUT, TensorProto.UINT8, ["N", *size, 3])],
         [value(name, TensorProto.FLOAT, ["N", *shapes[name]]) for name in outputs],
-        graph.tensors,
     )
-    model = helper.make_model(
-        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="hv"
-    )
-    checker.check_model(model)
-    return model
 
 
 def graph_outputs(
@@ -169,15 +161,9 @@ def array_outputs(graph: onnx.ModelProto, images: np.ndarray, *, batch_size: int
         return np.concatenate(list(pool.map(lambda x: session.run(None, {INPUT: x})[0], batches)))
 
 
-def _backbone(graph: _Graph) -> dict[str, str]:
+def _backbone(graph: Graph) -> dict[str, str]:
     """Add the backbone; return what comes into each block, into the top and into the head."""
-    from onnx import TensorProto
-
-    x = graph.add("Cast", INPUT, to=TensorProto.FLOAT)
-    x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
-    for op, name in (("Mul", "input/scale"), ("Add", "input/offset")):
-        x = graph.add(op, x, graph.tensor(name, graph.weights[name].reshape(3, 1, 1)))
-    x = graph.active(graph.conv(x, "stem_conv", "stem_bn", stride=2))
+    x = graph.active(graph.conv(graph.pixels(), "stem_conv", "stem_bn", stride=2))
     starts = {}
     for stage, (layers, stride) in enumerate(STAGES, start=1):
         for letter in "abcd"[:layers]:
@@ -190,7 +176,7 @@ def _backbone(graph: _Graph) -> dict[str, str]:
     return {**starts, "top": x, "head": graph.active(graph.conv(x, "top_conv", "top_bn"))}
 
 
-def _block(graph: _Graph, x: str, name: str, stride: int = 1) -> str:
+def _block(graph: Graph, x: str, name: str, stride: int = 1) -> str:
     """Add an inverted block: expand, convolve each channel by itself, gate, project."""
     if graph.has(f"{name}expand_conv"):
         x = graph.active(graph.conv(x, f"{name}expand_conv", f"{name}expand_bn"))
@@ -202,7 +188,7 @@ def _block(graph: _Graph, x: str, name: str, stride: int = 1) -> str:
     return graph.conv(x, f"{name}project_conv", f"{name}project_bn")
 
 
-def _head(graph: _Graph) -> None:
+def _head(graph: Graph) -> None:
     x = "features"
     for layer in ("hidden", "logits"):
         if graph.has(layer):
@@ -213,7 +199,7 @@ def _head(graph: _Graph) -> None:
             x = x if last else graph.add("Relu", x)
 
 
-class _Graph:
+class Graph:
     """The nodes and tensors of a graph while it is written."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], activation: str) -> None:
@@ -237,6 +223,28 @@ class _Graph:
 
         self.tensors.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
         return name
+
+    def pixels(self) -> str:
+        """Add what happens to the images before the first convolution; channels come first."""
+        from onnx import TensorProto
+
+        x = self.add("Cast", INPUT, to=TensorProto.FLOAT)
+        x = self.add("Transpose", x, perm=[0, 3, 1, 2])
+        for op, name in (("Mul", "input/scale"), ("Add", "input/offset")):
+            x = self.add(op, x, self.tensor(name, self.weights[name].reshape(3, 1, 1)))
+        return x
+
+    def model(
+        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """Return the finished graph as a model, checked."""
+        from onnx import checker, helper
+
+        proto = helper.make_graph(self.nodes, "hematovision", inputs, outputs, self.tensors)
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(proto, opset_imports=opset, ir_version=IR, producer_name="hv")
+        checker.check_model(model)
+        return model
 
     def active(self, x: str) -> str:
         if self.activation == "relu6":
