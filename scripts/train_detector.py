@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, required=True, help="archive or folder of the set")
     parser.add_argument("--folder", type=Path, default=Path("runs/detector"))
     parser.add_argument("--passes", type=int, default=DetectorTraining.passes)
-    parser.add_argument("--drawn", type=int, default=120, help="drawn fields to learn from")
+    parser.add_argument("--drawn", type=int, default=40, help="drawn fields to learn from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, help="write history and manifest there")
     options = parser.parse_args()

@@ -17,7 +17,7 @@ import numpy as np
 from hv_utils.fields.scale import measure_scale
 from hv_utils.fields.view import GROUND
 from hv_utils.ground.files import atomic_path, cores
-from hv_utils.inference.detector import FIELD_KINDS, LEAST_SCORE, Detector, Finds
+from hv_utils.inference.detector import FIELD_KINDS, LEAST_SCORE, STRIDE, Detector, Finds
 from hv_utils.network.checkpoints import load_state, save_state
 from hv_utils.network.course import cosine_schedule
 from hv_utils.network.detector import build_detector, detector_loss, targets, write_detector
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 SCALES = (0.75, 1.33)  # the ruler's error, and cells of other sizes
+STAINED = 215  # grey level, on neutral ground, below which something lies
 RED_LEVELS = np.full(3, 0.3, np.float32)  # of a stain that another is measured by
 
 
@@ -48,7 +49,7 @@ class DetectorTraining:
     seed : int
     """
 
-    passes: int = 40
+    passes: int = 85
     images: int = 1024
     side: int = 192
     batch: int = 16
@@ -90,7 +91,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state.npz"
     rows, _ = load_state(state, variables) or ([], [])
-    ready = [(*field.to_scale(), field.kinds) for field in learnt]
+    ready = [(*field.to_scale(), field.kinds, field.complete) for field in learnt]
     for number in range(len(rows) + 1, settings.passes + 1):
         start = time.monotonic()
         images, truth = _crops(ready, settings, number)
@@ -161,7 +162,7 @@ def _best_threshold(rows: Sequence[Matched]) -> float:
 
 
 def _crops(
-    ready: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    ready: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, bool]],
     settings: DetectorTraining,
     number: int,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -177,19 +178,22 @@ def _crops(
 def _crop(place: int, index: int, *, ready, settings, number) -> tuple[np.ndarray, np.ndarray]:
     """Turn, mirror, scale, stain and wear a part of one field, and draw its targets."""
     rng = np.random.default_rng((settings.seed, number, place))
-    field, boxes, kinds = ready[index]
+    field, boxes, kinds, complete = ready[index]
     side = settings.side
     matrix, turned = _placement(field.shape, boxes, rng, side)
     image = cv2.warpAffine(
         field, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(GROUND,) * 3
     )
+    grid = (side // STRIDE,) * 2
+    dark = cv2.resize(image, grid, interpolation=cv2.INTER_AREA).min(axis=2) < STAINED
     other = RED_LEVELS * np.exp(rng.normal(0, 0.35, 3)).astype(np.float32)
     image = worn(restained(image, rng, RED_LEVELS, other), rng)
     seen = np.clip(turned, 0, side)
     area = np.prod(turned[:, 2:] - turned[:, :2], axis=1)
     left = np.prod(seen[:, 2:] - seen[:, :2], axis=1)
     kept = left > 0.3 * area
-    return image.astype(np.float32), targets(seen[kept], kinds[kept], side)
+    truth = targets(seen[kept], kinds[kept], side, stained=None if complete else dark)
+    return image.astype(np.float32), truth
 
 
 def _placement(shape, boxes, rng, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hv_utils.fields.view import GROUND
-from hv_utils.inference.detector import FIELD_KINDS, FIELD_UM, SCALE, STRIDE, THRESHOLDS
+from hv_utils.inference.detector import FIELD_KINDS, FIELD_UM, RED, SCALE, STRIDE, THRESHOLDS
 from hv_utils.inference.onnx_model import INPUT
 from hv_utils.network.kernels import store_half
 from hv_utils.network.onnx_graph import Graph, layer_weights
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 DEPTHS = ((1, 16), (2, 32), (3, 64), (3, 88))  # convolutions and channels at 1/2, 1/4, 1/8, 1/16
 PRIOR = 0.02  # share of middles that an untrained network sees: keeps its first loss small
 REACH = 0.54  # of a box, to which its target spreads (Liu et al. 2020)
+LEAST_SPREAD = 0.6  # cells of the grid
 BOX_WEIGHT = 5.0
+DOUBT = 0.5  # a target between: what is found there weighs a sixteenth
 LONGEST = 8.0  # of the log of a distance, in cells of the grid: keeps exponentials finite
-KINDS = len(FIELD_KINDS)
+KINDS, RED_INDEX = len(FIELD_KINDS), FIELD_KINDS.index(RED)
 
 
 def _network(net: _KerasLayers | _GraphLayers, x: Any) -> tuple[Any, Any]:
@@ -168,7 +170,9 @@ class _GraphLayers:
         return self.graph.conv(x, name)
 
 
-def targets(boxes: np.ndarray, kinds: np.ndarray, side: int) -> np.ndarray:
+def targets(
+    boxes: np.ndarray, kinds: np.ndarray, side: int, *, stained: np.ndarray | None = None
+) -> np.ndarray:
     """Draw what the network should say of a square picture.
 
     Parameters
@@ -179,6 +183,9 @@ def targets(boxes: np.ndarray, kinds: np.ndarray, side: int) -> np.ndarray:
         Positions in `FIELD_KINDS`.
     side : int
         Of the picture, a multiple of 16.
+    stained : numpy.ndarray, shape (side/4, side/4), bool, optional
+        Where something is that may be a red cell without a box, since whoever drew the boxes left
+        many out: to call it one is hardly punished.
 
     Returns
     -------
@@ -189,6 +196,10 @@ def targets(boxes: np.ndarray, kinds: np.ndarray, side: int) -> np.ndarray:
     cells = side // STRIDE
     drawn = np.zeros((cells, cells, KINDS + 5), np.float32)
     grid = np.arange(cells)
+    if stained is not None:
+        drawn[..., RED_INDEX][stained] = DOUBT
+        for x0, y0, x1, y1 in np.clip(np.round(boxes / STRIDE), 0, cells).astype(int):
+            drawn[y0:y1, x0:x1, RED_INDEX] = 0  # in a box it is known what there is
     wide, high = ((boxes[:, i + 2] - boxes[:, i]) / STRIDE for i in (0, 1))
     for index in np.argsort(-wide * high, kind="stable"):  # small boxes lie over large ones
         x0, y0, x1, y1 = boxes[index] / STRIDE
@@ -196,7 +207,7 @@ def targets(boxes: np.ndarray, kinds: np.ndarray, side: int) -> np.ndarray:
         column, row = int(x), int(y)
         if not (0 <= column < cells and 0 <= row < cells):
             continue
-        spread = [max(1.0, REACH * length) / 6 + 1 / 6 for length in (wide[index], high[index])]
+        spread = [max(LEAST_SPREAD, REACH * length / 6) for length in (wide[index], high[index])]
         bell = np.exp(-0.5 * ((grid - column) / spread[0]) ** 2)[None]
         bell = bell * np.exp(-0.5 * ((grid - row) / spread[1]) ** 2)[:, None]
         bell[bell < 0.01] = 0

@@ -37,12 +37,15 @@ class TrueField:
         xmin, ymin, xmax, ymax in pixels of the image.
     kinds : numpy.ndarray, shape (B,), int
         Positions in `FIELD_KINDS`.
+    complete : bool
+        Whether every cell has its box; in the photographs many red cells have none.
     """
 
     name: str
     image: np.ndarray
     boxes: np.ndarray
     kinds: np.ndarray
+    complete: bool = False
 
     def to_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the field as the detector looks at it, and the boxes there."""
@@ -114,7 +117,7 @@ def drawn_fields(count: int, *, seed: int = 0) -> list[TrueField]:
     for number in range(count):
         rng = np.random.default_rng((seed, number))
         photo = draw_photo(CLASSES[number % len(CLASSES)], rng=rng)
-        drawn.append(_field(f"drawn {number}", photo.image, photo.boxes))
+        drawn.append(_field(f"drawn {number}", photo.image, photo.boxes, complete=True))
     return drawn
 
 
@@ -124,11 +127,13 @@ def _among(files: Iterable[str]) -> pd.DataFrame:
     return pairs[pairs["photo"].isin(known) & pairs["other"].isin(known)]
 
 
-def _field(name: str, image: np.ndarray, boxes: Iterable[Box]) -> TrueField:
+def _field(
+    name: str, image: np.ndarray, boxes: Iterable[Box], *, complete: bool = False
+) -> TrueField:
     kept = [
         (box.xmin, box.ymin, box.xmax, box.ymax, NAMES[box.name])
         for box in boxes
         if box.name in NAMES and min(box.xmax - box.xmin, box.ymax - box.ymin) >= LEAST_SIDE
     ]
     table = np.array(kept, float).reshape(-1, 5)
-    return TrueField(name, image, table[:, :4], table[:, 4].astype(int))
+    return TrueField(name, image, table[:, :4], table[:, 4].astype(int), complete)
