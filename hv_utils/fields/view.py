@@ -7,6 +7,7 @@ Pictures of 30x30, 360x363 and 4000x3000 pixels, of any laboratory, end up alike
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,13 @@ VIEW_SIDE = 160  # pixels
 VIEW_UM = 0.125  # µm a pixel: finer than the copies of the public set, which have 0.147
 GROUND = 240  # grey level of the empty ground
 GAINS = (0.3, 3.0)  # of a band's density, at most, where a stain gets another hue
+
+
+class Middle(NamedTuple):
+    """Where a cell lies: its middle, in pixels from the picture's left and upper edge."""
+
+    x: float
+    y: float
 
 
 def by_prominence(finding: Finding) -> list[Cell]:
@@ -68,7 +76,7 @@ def neutral(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def standard_view(
-    image: np.ndarray, finding: Finding, cell: Cell, *, side: int = VIEW_SIDE
+    image: np.ndarray, finding: Finding, cell: Cell | Middle, *, side: int = VIEW_SIDE
 ) -> np.ndarray:
     """Cut one cell out of a picture, at the standard scale.
 
@@ -78,8 +86,8 @@ def standard_view(
         RGB.
     finding : Finding
         Of this picture, by `find_cells`.
-    cell : Cell
-        One of the finding's, such as `main_cell`'s.
+    cell : Cell or Middle
+        One of the finding's, such as `main_cell`'s, or where else to cut.
     side : int
         Of the view, in pixels of 0.125 µm.
 

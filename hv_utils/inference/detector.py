@@ -125,7 +125,10 @@ class Detector:
             As `fields.scale.measure_scale`.
         """
         scale, stain = measure_scale(image, um_per_pixel)
-        found = self.candidates(image, scale, stain.ground)
+        return self.sure(self.candidates(image, scale, stain.ground))
+
+    def sure(self, found: Finds) -> Finds:
+        """Return the finds above their kind's threshold."""
         return found.where(found.scores >= self.thresholds[found.kinds])
 
     def candidates(self, image: np.ndarray, scale: Scale, ground: np.ndarray) -> Finds:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,6 +15,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import PROJECT_ROOT
+from hv_utils.ground.workers import in_order
 from hv_utils.inference.morphology import read_morphology
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, SHIPPED_MODEL, OnnxClassifier, Verdicts
 from hv_utils.inference.preparation import PLACE, Preparation, Shown, preparation_of
@@ -99,26 +98,18 @@ def predict_rows(
     def judge(names: list[Path]) -> list[dict]:
         shown = [(path, one) for path in names for one in prepare(path)]
         parts = (shown[i : i + batch_size] for i in range(0, len(shown), batch_size))
-        return [row for part in parts for row in _judge(part, classify, classes)]
+        return [row for part in parts for row in judge_shown(part, classify, classes)]
 
     waiting = iter(paths)
     parts = iter(lambda: list(islice(waiting, batch_size)), [])
-    if workers <= 1:
-        for part in parts:
-            yield from judge(part)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        # One batch more than there are workers, so that none waits for the reader of the rows.
-        running = deque(pool.submit(judge, part) for part in islice(parts, workers + 1))
-        while running:
-            rows = running.popleft().result()
-            running.extend(pool.submit(judge, part) for part in islice(parts, 1))
-            yield from rows
+    for rows in in_order(judge, parts, workers=workers):
+        yield from rows
 
 
-def _judge(
+def judge_shown(
     shown: list[tuple[Path, Shown]], classify: Classifier, classes: Sequence[str]
 ) -> list[dict]:
+    """Judge what was cut out of pictures, in one call: a row each, as `predict_rows` has them."""
     judged = [one for _, one in shown if one.image is not None]
     barred = np.array([[name in one.barred for name in classes] for one in judged])
     options = {"barred": barred} if barred.any() else {}

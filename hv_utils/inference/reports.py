@@ -159,7 +159,9 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
         yield (bar.advance(task, not row.get("cell", 1) > 1) or row for row in rows)
 
 
-def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
+def overlay_paths(
+    files: Sequence[Path], folder: str | Path, *, mark: str = "cam"
+) -> dict[str, Path]:
     """Return where the overlay of each image goes.
 
     Parameters
@@ -169,11 +171,13 @@ def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
     folder : str or Path
         Of the overlays. Below it stand the folders of the images, from that on which all share, so
         that an overlay's image can be found again; a number keeps `a.png` apart from `a.jpg`.
+    mark : str
+        What the names end in.
 
     Returns
     -------
     dict of str to Path
-        Image to overlay, ending in `-cam.png`. The same images give the same names.
+        Image to overlay, ending in `-cam.png` or another mark. The same images give the same names.
     """
     common = _common_folder([str(file) for file in files])
     times: Counter = Counter()
@@ -181,7 +185,7 @@ def overlay_paths(files: Sequence[Path], folder: str | Path) -> dict[str, Path]:
     for file in files:
         below = Path(os.path.relpath(os.path.abspath(file), common))
         stem = os.fsencode(below.stem)[:LONGEST_STEM].decode(errors="ignore")
-        name = below.with_name(f"{stem}-cam")
+        name = below.with_name(f"{stem}-{mark}")
         times[name] += 1
         number = f"-{times[name]}" if times[name] > 1 else ""
         paths[str(file)] = Path(folder) / f"{name}{number}.png"

@@ -17,7 +17,8 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.listing import IMAGE_SUFFIXES
 from hv_utils.inference.preparation import PLACE
 
-TEXTS = ("path", "predicted", "status", "set", "why")
+TEXTS = ("path", "kind", "predicted", "status", "set", "why")
+SEVERAL = {PLACE[0], "kind"}  # columns of tables in which an image may have several rows
 KEY_DIGITS = 12
 UNTEXT = "backslashreplace"  # a name that is not UTF-8 must not cost the table
 
@@ -97,7 +98,7 @@ class TableFile:
 
         Of the last image cells may be missing: it is left out where an image can have several.
         """
-        several = PLACE[0] in self._names
+        several = not SEVERAL.isdisjoint(self._names)
         group, end = [], 0
         for cells in rows:
             row = self._parsed(cells)

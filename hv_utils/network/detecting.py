@@ -205,7 +205,10 @@ def _placement(shape, boxes, rng, side: int) -> tuple[np.ndarray, np.ndarray]:
     high, wide = shape[:2]
     reach = side / 2 / zoom
     middle = np.array(
-        [rng.uniform(min(reach, length / 2), max(length - reach, length / 2)) for length in (wide, high)]
+        [
+            rng.uniform(min(reach, length / 2), max(length - reach, length / 2))
+            for length in (wide, high)
+        ]
     )
     shift = side / 2 - turn @ middle
     ends = boxes.reshape(-1, 2, 2) @ turn.T + shift

@@ -141,9 +141,9 @@ class _KerasLayers:
         bias = np.log(PRIOR / (1 - PRIOR)) if name == "heat" else 0.5
         start = initializers.RandomNormal(0, 0.01, next(self.seeds))
         options = {"kernel_initializer": start, "name": name}
-        return layers.Conv2D(
-            channels, 1, bias_initializer=initializers.Constant(bias), **options
-        )(x)
+        return layers.Conv2D(channels, 1, bias_initializer=initializers.Constant(bias), **options)(
+            x
+        )
 
 
 class _GraphLayers:
@@ -214,7 +214,7 @@ def targets(
         heat = drawn[..., kinds[index]]
         np.maximum(heat, bell, out=heat)
         inside = bell > 0
-        drawn[inside, KINDS : -1] = boxes[index] / STRIDE
+        drawn[inside, KINDS:-1] = boxes[index] / STRIDE
         share = bell[inside] / bell.sum()
         drawn[inside, -1] = share * np.log(max(wide[index] * high[index], 2.0))
     return drawn
@@ -265,7 +265,9 @@ def _overlap_loss(found, corners):
     def area(left, up, right, down):
         return ops.maximum(right - left, 0.0) * ops.maximum(down - up, 0.0)
 
-    shared = area(ops.maximum(x0, a0), ops.maximum(y0, b0), ops.minimum(x1, a1), ops.minimum(y1, b1))
+    shared = area(
+        ops.maximum(x0, a0), ops.maximum(y0, b0), ops.minimum(x1, a1), ops.minimum(y1, b1)
+    )
     either = area(x0, y0, x1, y1) + area(a0, b0, a1, b1) - shared + 1e-6
     hull = area(ops.minimum(x0, a0), ops.minimum(y0, b0), ops.maximum(x1, a1), ops.maximum(y1, b1))
     return 1 - shared / either + (hull - either) / (hull + 1e-6)

@@ -1,0 +1,191 @@
+"""`hv count` from end to end: fields go in, a row a cell and a differential come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hv_utils.fields.scale import check_scale
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.files import cores, dump_json, write_text
+from hv_utils.ground.predictions import prob_columns
+from hv_utils.ground.workers import in_order
+from hv_utils.images.listing import find_images
+from hv_utils.inference.count_report import APART, Count, draw_field
+from hv_utils.inference.detector import WHITE, Detector
+from hv_utils.inference.field import read_field
+from hv_utils.inference.onnx_model import OK, UNREADABLE
+from hv_utils.inference.predict import Classifier, judge_shown, open_classifier
+from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
+from hv_utils.inference.reports import overlay_paths, progress
+from hv_utils.inference.table_file import table_file, table_key
+
+BOX = ("xmin", "ymin", "xmax", "ymax")
+COLUMNS = ["path", "kind", "predicted", "confidence", "status", *BOX]
+
+
+@dataclass(frozen=True)
+class CountedField:
+    """A field that was counted, or the reason why it was not.
+
+    Attributes
+    ----------
+    path : str
+    rows : list of dict
+        See `COLUMNS`; those of white cells with their probabilities, too.
+    doubts : list of str
+    status : str
+        `ok` or `unreadable`.
+    """
+
+    path: str
+    rows: list[dict]
+    doubts: list[str]
+    status: str = OK
+
+
+def count_fields(
+    paths: Iterable[str | Path],
+    *,
+    csv: str | Path | None = None,
+    json: str | Path | None = None,
+    overlays: str | Path | None = None,
+    model: str | Path | None = None,
+    um_per_pixel: float | None = None,
+    doubtful: str = APART,
+    rebalance: bool = False,
+    complain: Callable[[str], None] = print,
+) -> Count:
+    """Count the cells of all fields that a user names, and write what was asked for.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files, folders and patterns, see `listing.find_images`.
+    csv : str or Path, optional
+        The table to write, a row a cell; what an earlier call has left of it is taken over.
+    json : str or Path, optional
+        The counts with their limits.
+    overlays : str or Path, optional
+        The folder of the fields with their cells outlined.
+    model : str or Path, optional
+        Of cells, see `predict.open_classifier`.
+    um_per_pixel : float, optional
+        Scale of all fields; by default each is measured.
+    doubtful : str
+        What becomes of unsure cells, one of `count_report.DOUBTFUL`.
+    rebalance : bool
+        Whether shares are corrected for the class balance of the model's training, too.
+    complain : callable
+        Takes a line on each field that cannot be counted or is doubtful, and on each finding.
+
+    Returns
+    -------
+    Count
+
+    Raises
+    ------
+    HematoVisionError
+        Where nothing is to be counted, the model is none of cells, or a file cannot be written.
+    """
+    check_scale(um_per_pixel)
+    listing = find_images(paths, besides=overlays)
+    files = listing.files
+    classify, meta = open_classifier(model)
+    if meta.get(VIEW) != STANDARD:
+        raise HematoVisionError(
+            "expected a model of cells, but this one takes whole pictures: leave --model out, or "
+            "name one from `make model-abroad` or `hv adapt`"
+        )
+    count = Count(meta, doubtful=doubtful, rebalance=rebalance)
+    if listing.others:
+        complain(listing.left_out())
+    options = {"side": meta["size"][0], "um_per_pixel": um_per_pixel}
+    options |= {"hue": meta.get(HUE), "largest_um2": meta.get(LARGEST, {})}
+    look = partial(count_field, detector=Detector.load(), classify=classify, meta=meta, **options)
+    drawn = overlay_paths(files, overlays, mark="counted") if overlays else {}
+    with ExitStack() as stack:
+        table, done = None, 0
+        if csv:
+            key = table_key(files, {**meta, "um": um_per_pixel, "drawn": str(overlays)})
+            table = stack.enter_context(table_file(csv, COLUMNS, key=f"count-{key}"))
+            # Whole cells are shared out by probabilities, which the table does not hold.
+            reusable = [] if count.needs_probabilities else files
+            for field in _by_field(table.kept(reusable, batch_size=1)):
+                count.add(field)
+                done += 1
+        if done:
+            complain(f"going on: {done:,} of {len(files):,} fields of {csv} were there")
+        fields = in_order(look, islice(files, done, None), workers=cores())
+        for told in stack.enter_context(progress(map(_told, fields), total=len(files) - done)):
+            field = told["field"]
+            count.add(field)
+            if overlays:
+                draw_field(field, drawn[field.path])
+            for row in field.rows if table else ():
+                table.write(row)
+            for line in (*field.doubts, *count.findings_in(field)):
+                complain(line)
+    if json:
+        write_text(Path(json), dump_json(count.facts()))
+    return count
+
+
+def _told(field: CountedField) -> dict[str, Any]:
+    return {"field": field}
+
+
+def _by_field(rows: Iterator[dict]) -> Iterator[CountedField]:
+    """Gather the rows of a table that was there by their fields."""
+    gathered: list[dict] = []
+    for row in rows:
+        if gathered and row["path"] != gathered[0]["path"]:
+            yield CountedField(gathered[0]["path"], gathered, [])
+            gathered = []
+        gathered.append(row)
+    if gathered:
+        yield CountedField(gathered[0]["path"], gathered, [])
+
+
+def count_field(
+    path: Path,
+    *,
+    detector: Detector,
+    classify: Classifier,
+    meta: Mapping[str, Any],
+    **options: Any,
+) -> CountedField:
+    """Find and name the cells of one field.
+
+    Parameters
+    ----------
+    path : Path
+    detector : Detector
+    classify, meta
+        From `predict.open_classifier`.
+    **options
+        Of `field.read_field`.
+    """
+    try:
+        field = read_field(path, detector, **options)
+    except HematoVisionError as error:
+        return CountedField(str(path), [], [str(error)], UNREADABLE)
+    judged = judge_shown([(path, shown) for shown in field.whites], classify, meta["classes"])
+    kept = [*COLUMNS, *prob_columns(meta["classes"])]
+    rows = [{"kind": WHITE, **{name: row[name] for name in kept if name in row}} for row in judged]
+    doubts = list(field.doubts)
+    for kind, finds in field.others.items():
+        for box, score in zip(finds.boxes, finds.scores, strict=True):
+            place = dict(zip(BOX, map(float, box), strict=True))
+            row = {"path": str(path), "kind": kind, "predicted": "", "status": OK}
+            rows.append({**row, "confidence": float(score), **place})
+    if not rows and not doubts:
+        doubts.append(f"expected cells, but {path} shows none: take a field with cells in it")
+    for row in rows:
+        row |= {name: round(row[name], 1) for name in BOX}
+    return CountedField(str(path), rows, doubts)

@@ -1,0 +1,158 @@
+"""What one field holds: white cells as the classifier takes them, red cells, platelets, doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from hv_utils.fields.finder import Cell, Finding, find_cells
+from hv_utils.fields.scale import measure_scale
+from hv_utils.fields.stain import Stain
+from hv_utils.fields.view import Middle, in_hue, standard_view
+from hv_utils.images.reading import read_image
+from hv_utils.inference.detector import PLATELET, RED, WHITE, Detector, Finds, at_scale
+from hv_utils.inference.onnx_model import UNSURE
+from hv_utils.inference.preparation import Shown
+
+EDGE = 2  # pixels from the edge at which a box ends that goes on beyond it
+THICK = 0.8  # share of a field that is stained: cells lie over one another
+LEAST_CONTRAST = 25  # grey levels between ground and what is stained; in blank fields noise
+LEAST_SHARPNESS = 0.125  # steepest outlines a pixel of 0.2 µm, as a share of the contrast
+SCALES_APART = 1.5  # of a given scale to the measured one, at which one of them is wrong
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field and its cells.
+
+    Attributes
+    ----------
+    path : Path
+    whites : list of Shown
+        What the classifier is to judge; `place` holds the box in pixels of the field.
+    others : dict of str to Finds
+        Red cells and platelets.
+    um_per_pixel : float
+    doubts : list of str
+        Why a count of this field is doubtful, a line each.
+    """
+
+    path: Path
+    whites: list[Shown]
+    others: dict[str, Finds]
+    um_per_pixel: float
+    doubts: list[str] = field(default_factory=list)
+
+
+def read_field(
+    path: Path,
+    detector: Detector,
+    *,
+    side: int,
+    hue: Sequence[float] | None = None,
+    largest_um2: Mapping[str, float] = MappingProxyType({}),
+    um_per_pixel: float | None = None,
+) -> Field:
+    """Find the cells of a field, and bring each white one to the standard view.
+
+    The detector says what is a cell; the finder of `fields`, which cuts out the cells that the
+    classifier has learnt from, measures the white ones and says where their middle is.
+
+    Parameters
+    ----------
+    path : Path
+    detector : Detector
+    side, hue, largest_um2, um_per_pixel
+        As in `preparation.cells_of`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where the file cannot be read.
+    """
+    image = read_image(path)
+    scale, stain = measure_scale(image, um_per_pixel)
+    doubts = doubts_about(image, stain, scale.um_per_pixel)
+    if um_per_pixel:
+        measured = measure_scale(image)[0]
+        apart = max(measured.um_per_pixel, um_per_pixel) / min(measured.um_per_pixel, um_per_pixel)
+        if measured.ruler == "red cells" and apart > SCALES_APART:
+            doubts.append(
+                f"expected red cells of 7.5 µm, but at {um_per_pixel:g} µm a pixel those of {path} "
+                f"measure {7.5 * um_per_pixel / measured.um_per_pixel:.1f}: is it of another "
+                "microscope than the others? leave out --um-per-pixel to measure each field"
+            )
+    found = detector.sure(detector.candidates(image, scale, stain.ground))
+    finding = find_cells(image, um_per_pixel=scale.um_per_pixel)
+    whites = [
+        _shown(image, finding, box, float(score), side, hue, largest_um2)
+        for box, score in zip(found.of(WHITE).boxes, found.of(WHITE).scores, strict=True)
+    ]
+    others = {kind: found.of(kind) for kind in (RED, PLATELET)}
+    return Field(path, whites, others, scale.um_per_pixel, [f"{path}: {line}" for line in doubts])
+
+
+def _shown(image, finding: Finding, box, score, side, hue, largest_um2) -> Shown:
+    """Cut one white cell out for the classifier."""
+    own = _measured(finding, box)
+    height, width = image.shape[:2]
+    cut = min(box[:2]) <= EDGE or box[2] >= width - EDGE or box[3] >= height - EDGE
+    barred: tuple[str, ...] = ()
+    if own is None:
+        middle = Middle((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    else:
+        middle, cut = Middle(own.x, own.y), cut or own.cut
+        barred = tuple(name for name, most in largest_um2.items() if own.nucleus_um2 > most)
+    view = standard_view(image, finding, middle, side=side)
+    view = view if hue is None else in_hue(view, hue)
+    place = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(float, box), strict=True))
+    return Shown(view, UNSURE if cut else "", "", {**place, "found": score}, barred)
+
+
+def _measured(finding: Finding, box: np.ndarray) -> Cell | None:
+    """Return the largest of the finder's cells whose middle lies in a box."""
+    inside = [
+        cell for cell in finding.cells if box[0] <= cell.x <= box[2] and box[1] <= cell.y <= box[3]
+    ]
+    return max(inside, key=lambda cell: cell.nucleus_um2, default=None)
+
+
+def doubts_about(image: np.ndarray, stain: Stain, um_per_pixel: float) -> list[str]:
+    """Return why a count of a field would be doubtful: blank, out of focus, too thick.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+    stain : Stain
+        Of this image.
+    um_per_pixel : float
+
+    Returns
+    -------
+    list of str
+        A line each; empty where nothing speaks against it.
+    """
+    grey = cv2.cvtColor(at_scale(image, um_per_pixel, stain.ground), cv2.COLOR_RGB2GRAY)
+    grey = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 0.7)
+    contrast = float(np.percentile(grey, 99) - np.percentile(grey, 5))
+    if contrast < LEAST_CONTRAST:
+        return ["expected stained cells, but nothing stands out: blank, black, or beside the smear"]
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
+    steepest = float(np.percentile(cv2.magnitude(across, down), 98))
+    doubts = []
+    if steepest < LEAST_SHARPNESS * contrast:
+        doubts.append(
+            "expected sharp outlines, but the field is out of focus: focus and take it again"
+        )
+    if (covered := float(stain.foreground.mean())) > THICK:
+        doubts.append(
+            f"expected cells side by side, but {100 * covered:.0f} % of the field is covered: in a "
+            "thick area cells lie over one another, and a count there is no count; move to where "
+            "they just do not touch"
+        )
+    return doubts
