@@ -11,14 +11,13 @@ minutes on two cores, 2 on a GPU (`KERAS_BACKEND=jax` or `torch`).
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from hv_utils.data.archive import open_archive
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import dump_json, write_text
-from hv_utils.ground.runs import environment, git_commit
+from hv_utils.ground.runs import environment
 from hv_utils.network.detecting import DetectorTraining, finish, train
 from hv_utils.network.field_truth import drawn_fields, photographed_fields
 
@@ -34,7 +33,6 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="write history and manifest there")
     options = parser.parse_args()
     settings = DetectorTraining(passes=options.passes, seed=options.seed)
-    begun = time.monotonic()
     try:
         root, data = open_archive(options.archive)
         parts = photographed_fields(root)
@@ -46,8 +44,7 @@ def main() -> None:
     if options.record:
         about = {"settings": asdict(settings), "data": data, "drawn": options.drawn}
         about["fields"] = {name: len(fields) for name, fields in parts.items()}
-        made = {"commit": git_commit(), **environment()}
-        made["seconds"] = round(time.monotonic() - begun)
+        made = environment() | {"seconds_training": round(sum(row["seconds"] for row in history))}
         write_text(options.record / "manifest.json", dump_json({**about, **made}))
         write_text(options.record / "history.json", dump_json(history))
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

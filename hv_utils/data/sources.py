@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from hv_utils.data import demo, folder, kaggle, pbc
+from hv_utils.data import chula, demo, folder, kaggle, pbc
 from hv_utils.data.layout import SPLITS
 from hv_utils.data.protocol import PHOTO_COLUMNS, Place, Settings, Source
 from hv_utils.data.splits import (
@@ -28,7 +28,13 @@ from hv_utils.ground.progress import print_progress
 from hv_utils.ground.runs import Run
 from hv_utils.images.reading import read_image
 
-SOURCES: dict[str, Source] = {"demo": demo, "kaggle": kaggle, "pbc": pbc, "folder": folder}
+SOURCES: dict[str, Source] = {
+    "demo": demo,
+    "kaggle": kaggle,
+    "pbc": pbc,
+    "chula": chula,
+    "folder": folder,
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ def load(
     Parameters
     ----------
     source : str
-        `demo` (drawn, needs nothing), `kaggle` (an archive or a download), `pbc` (an archive) or
-        `folder` (one sub-folder per class); or several, joined by commas: `kaggle,pbc`.
+        `demo` (drawn, needs nothing), `kaggle` (an archive or a download), `pbc` or `chula` (an
+        archive) or `folder` (one sub-folder per class); or several, joined by commas: `kaggle,pbc`.
     run : Run
         The run that takes the data.
     val_fraction, test_fraction : float

@@ -17,7 +17,7 @@ import numpy as np
 from hv_utils.fields.scale import measure_scale
 from hv_utils.fields.view import GROUND
 from hv_utils.ground.files import atomic_path, cores
-from hv_utils.inference.detector import FIELD_KINDS, LEAST_SCORE, STRIDE, Detector, Finds
+from hv_utils.inference.detector import FIELD_KINDS, LEAST_SCORE, RED, STRIDE, Detector, Finds
 from hv_utils.network.checkpoints import load_state, save_state
 from hv_utils.network.course import cosine_schedule
 from hv_utils.network.detector import build_detector, detector_loss, targets, write_detector
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 SCALES = (0.75, 1.33)  # the ruler's error, and cells of other sizes
+RED_FOUND = 0.95  # share of the red cells' boxes that the threshold has to let be found
 STAINED = 215  # grey level, on neutral ground, below which something lies
 RED_LEVELS = np.full(3, 0.3, np.float32)  # of a stain that another is measured by
 
@@ -106,14 +107,14 @@ def train(
 
 
 def finish(model: keras.Model, val: Sequence[TrueField], folder: Path) -> Path:
-    """Export a detector with the thresholds that give the best F1 on validation fields.
+    """Export a detector with thresholds chosen on validation fields.
 
     Returns
     -------
     Path
         `detector.onnx`.
     """
-    chosen = {kind: _best_threshold(rows) for kind, rows in judged(model, val).items()}
+    chosen = {kind: _threshold(kind, rows) for kind, rows in judged(model, val).items()}
     path = folder / "detector.onnx"
     with atomic_path(path) as temporary:
         temporary.write_bytes(write_detector(model, chosen).SerializeToString())
@@ -147,18 +148,25 @@ def _precisions(rows: dict[str, list[Matched]]) -> dict[str, float]:
     return {f"val_ap_{kind}": average_precision(own) for kind, own in rows.items()}
 
 
-def _best_threshold(rows: Sequence[Matched]) -> float:
-    """Return the score with the best F1; between it and the next lower one lies the threshold."""
+def _threshold(kind: str, rows: Sequence[Matched]) -> float:
+    """Return from which score on finds count.
+
+    For white cells and platelets that of the best F1. Many red cells have no box, so what looks
+    like a false find is often a cell: there it is the highest that finds `RED_FOUND` of the boxes.
+    """
     scores = np.concatenate([row.scores for row in rows])
     if not scores.size:  # a network that has learnt too little to find anything
         return 1.0
     right = np.concatenate([row.right for row in rows])
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(right[order])
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + sum(row.n_true for row in rows))
-    best = int(f1.argmax())
-    below = scores[best + 1] if best + 1 < len(scores) else scores[best]
-    return float((scores[best] + below) / 2)
+    n_true = sum(row.n_true for row in rows)
+    if kind == RED:
+        last = min(int(np.searchsorted(hits, RED_FOUND * n_true)), len(scores) - 1)
+    else:
+        last = int((2 * hits / (np.arange(1, len(hits) + 1) + n_true)).argmax())
+    below = scores[last + 1] if last + 1 < len(scores) else scores[last]
+    return float((scores[last] + below) / 2)
 
 
 def _crops(

@@ -259,15 +259,15 @@ def _overlap_loss(found, corners):
     """Return 1 minus the generalised overlap (Rezatofighi et al. 2019) in each cell of the grid."""
     from keras import ops
 
-    x0, y0, x1, y1 = found
-    a0, b0, a1, b1 = (corners[..., i] for i in range(4))
+    true = tuple(corners[..., i] for i in range(4))
 
     def area(left, up, right, down):
         return ops.maximum(right - left, 0.0) * ops.maximum(down - up, 0.0)
 
-    shared = area(
-        ops.maximum(x0, a0), ops.maximum(y0, b0), ops.minimum(x1, a1), ops.minimum(y1, b1)
-    )
-    either = area(x0, y0, x1, y1) + area(a0, b0, a1, b1) - shared + 1e-6
-    hull = area(ops.minimum(x0, a0), ops.minimum(y0, b0), ops.maximum(x1, a1), ops.maximum(y1, b1))
+    def either_way(inner, outer):
+        first, second = (inner(found[i], true[i]) for i in (0, 1))
+        return area(first, second, outer(found[2], true[2]), outer(found[3], true[3]))
+
+    shared, hull = either_way(ops.maximum, ops.minimum), either_way(ops.minimum, ops.maximum)
+    either = area(*found) + area(*true) - shared + 1e-6
     return 1 - shared / either + (hull - either) / (hull + 1e-6)
