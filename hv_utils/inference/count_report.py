@@ -15,13 +15,13 @@ from hv_utils.ground.predictions import prob_columns
 from hv_utils.images.reading import read_image
 from hv_utils.inference.detector import PLATELET, RED, WHITE
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, UNREADABLE, UNSURE
+from hv_utils.inference.preparation import LEARNT_SHARES
 from hv_utils.scores.differential import differential, ratio, rebalanced
 
 if TYPE_CHECKING:
     from hv_utils.inference.counting import CountedField
 
 APART, LEFT_OUT, SHARED_OUT = DOUBTFUL = ("apart", "left-out", "shared-out")
-LEARNT_SHARES = "learnt_shares"  # a fact of a model: the class balance of its training
 NO_WHITE_CELLS = ("erythroblast", "platelet")  # kinds that a differential does not share in
 FINDINGS = {"erythroblast": "erythroblast", "ig": "immature granulocyte"}
 ENOUGH = 100  # cells of a differential, at least
@@ -138,7 +138,7 @@ class Count:
         apart |= {name: self.sure[name] for name in NO_WHITE_CELLS if name in self.classes}
         n_white = self.found[WHITE] - self.statuses[NOT_A_CELL]
         return {
-            "fields": len(self.fields),
+            "fields": len(self.fields) - self.unreadable,
             "unreadable": self.unreadable,
             "cells": {kind: self.found[kind] for kind in (WHITE, RED, PLATELET)},
             "doubtful": self.doubtful,
@@ -199,9 +199,10 @@ class Count:
                     "∞" if found[end] is None else f"{unit * found[end]:.1f}"
                     for end in ("low", "high")
                 )
+                value = f"{unit * found['value']:.1f} ({low} to {high})"
                 yield (
-                    f"{what} per {unit:,} red cells: {unit * found['value']:.1f} ({low} to {high}): "
-                    "a ratio in these fields, no concentration"
+                    f"{what} per {unit:,} red cells: {value}, a ratio in these fields, no "
+                    "concentration"
                 )
         total = sum(row["count"] for row in facts["differential"].values())
         if total < ENOUGH:
@@ -251,7 +252,7 @@ def draw_field(field: CountedField, path: Path) -> None:
 
 def _label(draw, name: str, box, colour: str, font, size: tuple[int, int]) -> None:
     """Write a cell's name above its box, or within where there is no room above."""
-    left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+    left, _, right, bottom = draw.textbbox((0, 0), name, font=font)
     high = bottom + 4
     x = min(max(box[0], 0), size[0] - (right - left) - 4)
     y = box[1] - high if box[1] >= high else box[1]

@@ -21,6 +21,7 @@ from hv_utils.inference.preparation import Shown
 
 EDGE = 2  # pixels from the edge at which a box ends that goes on beyond it
 THICK = 0.8  # share of a field that is stained: cells lie over one another
+ABOVE_GROUND, MOST_BRIGHTER = 0.08, 0.025  # optical density; share of a field that may be brighter
 LEAST_CONTRAST = 25  # grey levels between ground and what is stained; in blank fields noise
 LEAST_SHARPNESS = 0.125  # steepest outlines a pixel of 0.2 µm, as a share of the contrast
 SCALES_APART = 1.5  # of a given scale to the measured one, at which one of them is wrong
@@ -149,10 +150,14 @@ def doubts_about(image: np.ndarray, stain: Stain, um_per_pixel: float) -> list[s
         doubts.append(
             "expected sharp outlines, but the field is out of focus: focus and take it again"
         )
-    if (covered := float(stain.foreground.mean())) > THICK:
+    covered, brighter = (
+        float(part.mean()) for part in (stain.foreground, stain.total < -ABOVE_GROUND)
+    )
+    # Where cells cover the ground, their colour is the commonest bright one and is taken for it.
+    if covered > THICK or brighter > MOST_BRIGHTER:
         doubts.append(
-            f"expected cells side by side, but {100 * covered:.0f} % of the field is covered: in a "
-            "thick area cells lie over one another, and a count there is no count; move to where "
-            "they just do not touch"
+            "expected cells side by side, but they cover nearly all the ground: in a thick area "
+            "cells lie over one another, and a count there is no count; move to where they just "
+            "do not touch"
         )
     return doubts

@@ -17,6 +17,7 @@ from hv_utils.inference.onnx_model import NOT_A_CELL, UNREADABLE, UNSURE
 VIEW, RESIZED, STANDARD = "view", "resized", "standard"  # a fact of a model, and what it can be
 HUE = "hue"  # a fact of a model of standard views: that of the nuclear stain which it learnt
 LARGEST = "largest_um2"  # another: by class, what a stained area may have at most
+LEARNT_SHARES = "learnt_shares"  # another: by class, how often it was shown in training
 PLACE = ("cell", "x", "y")  # columns of the table where pictures are searched for cells
 
 

@@ -94,7 +94,11 @@ def photographed_fields(root: Path, *, seed: int = 0) -> dict[str, list[TrueFiel
     for photo, path in files.items():
         image = path.parent.parent / "JPEGImages" / f"{path.stem}.jpg"
         if groups[photo] not in barred and image.is_file():
-            field = _field(photo, read_image(image), read_boxes(path))
+            try:
+                field = _field(photo, read_image(image), read_boxes(path))
+            except HematoVisionError as error:  # one of hundreds must not cost the others
+                print(f"left out: {error}", flush=True)
+                continue
             parts[part_of[groups[photo]]].append(field)
     return parts
 

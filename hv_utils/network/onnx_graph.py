@@ -208,6 +208,7 @@ class Graph:
         self.tensors: list[onnx.TensorProto] = []
 
     def has(self, layer: str) -> bool:
+        """Tell whether the weights hold a layer."""
         return f"{layer}/kernel" in self.weights
 
     def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
@@ -219,6 +220,7 @@ class Graph:
         return name
 
     def tensor(self, name: str, array: np.ndarray) -> str:
+        """Add a constant and return its name."""
         from onnx import numpy_helper
 
         self.tensors.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
@@ -247,6 +249,7 @@ class Graph:
         return model
 
     def active(self, x: str) -> str:
+        """Add the activation."""
         if self.activation == "relu6":
             low, high = (self.tensor(f"{x}/{bound}", np.float32(bound)) for bound in (0, 6))
             return self.add("Clip", x, low, high)

@@ -189,6 +189,12 @@ def draw_rows(table: pd.DataFrame, count: int, rng: np.random.Generator) -> np.n
     return np.array(chosen)
 
 
+def shares_shown(table: pd.DataFrame) -> dict[str, float]:
+    """Return how often each class is drawn by `draw_rows`: shares that sum to 1."""
+    drawn = table.drop_duplicates(["laboratory", "label"])["label"].value_counts(normalize=True)
+    return {name: float(drawn[name]) for name in sorted(drawn.index)}
+
+
 def view_batches(
     views: Views, labels: np.ndarray, settings: ViewTraining, number: int, side: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

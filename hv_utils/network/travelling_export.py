@@ -16,7 +16,7 @@ from hv_utils.inference.familiarity import FACT as DISTANCES
 from hv_utils.inference.familiarity import Familiarity
 from hv_utils.inference.novelty import QUANTILE, fit_novelty
 from hv_utils.inference.onnx_model import OnnxClassifier, arrays_path
-from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
+from hv_utils.inference.preparation import HUE, LARGEST, LEARNT_SHARES, STANDARD, VIEW
 from hv_utils.inference.presence import fit_presence
 from hv_utils.inference.sets import FACT as SETS
 from hv_utils.inference.sets import PredictionSets, one_copy_a_cell
@@ -25,7 +25,7 @@ from hv_utils.network.kernels import VECTOR_PREFIX, round_kernels
 from hv_utils.network.learnt import FACT
 from hv_utils.network.model import save_model
 from hv_utils.network.restaining import augmented, restained, worn
-from hv_utils.network.travelling import ViewTraining, draw_rows
+from hv_utils.network.travelling import ViewTraining, draw_rows, shares_shown
 from hv_utils.network.views import Views, middle, views_beside
 from hv_utils.scores.calibration import fit_temperature
 from hv_utils.scores.thresholds import choose_threshold
@@ -82,6 +82,7 @@ def finish(
         "um_per_pixel": VIEW_UM,
         HUE: hue,
         LARGEST: largest_areas(learnt),
+        LEARNT_SHARES: shares_shown(learnt.table),
     }
     source = save_model(model, folder / "model.keras", classes=classes, **facts)
     path = export_model(source, folder / "model.onnx")

@@ -165,7 +165,7 @@ def _likeliest_shares(weights: np.ndarray, times: np.ndarray) -> np.ndarray:
     shares = np.full(weights.shape[1], 1 / weights.shape[1])
     for _ in range(STEPS):
         joint = weights * shares
-        joint /= joint.sum(axis=1, keepdims=True)
+        joint /= np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
         renewed = times @ joint / times.sum()
         if np.abs(renewed - shares).max() < 1e-6:
             return renewed
