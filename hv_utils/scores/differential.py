@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.scores.bootstrap import percentiles
 
 LEVEL = 0.95
 STEPS = 200  # of the corrections of class balance, which seldom need fifty
@@ -129,13 +128,15 @@ def rebalanced(
     learnt : numpy.ndarray, shape (K,), float
         Shares of the classes in training, all above 0.
     seed : int
-        Of the resampled cells that give the limits.
+        Of the resampled cells.
     level : float
 
     Returns
     -------
     dict of numpy.ndarray, shape (K,), float
-        `share`, `low` and `high`: what the correction costs in width is in these.
+        `share`, `low` and `high`. The limits are exact ones of as many cells as the correction
+        leaves: where resampled shares spread wider than a count's would, a cell says less than a
+        cell. (Percentiles of the resamples would be empty for a kind that was not seen.)
 
     Raises
     ------
@@ -151,14 +152,15 @@ def rebalanced(
     if not len(pred_probs):
         raise HematoVisionError("expected cells to correct the shares of, but there is none")
     weights = pred_probs / (learnt / learnt.sum())
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(weights), np.full(len(weights), 1 / len(weights)), RESAMPLES)
-    resampled = np.stack([_likeliest_shares(weights, times) for times in drawn])
-    limits = [percentiles(column, level=level) for column in resampled.T]
-    share = _likeliest_shares(weights, np.ones(len(weights)))
-    return {"share": share} | {
-        end: np.array([limit[end] for limit in limits]) for end in ("low", "high")
-    }
+    n = len(weights)
+    share = _likeliest_shares(weights, np.ones(n))
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    spread = np.stack([_likeliest_shares(weights, times) for times in drawn]).var(axis=0)
+    counted = share * (1 - share) / n
+    left = n * np.where(spread > counted, counted / np.maximum(spread, 1e-12), 1.0)
+    limits = [exact_limits(p * m, m, level=level) for p, m in zip(share, left, strict=True)]
+    low, high = np.array(limits).T
+    return {"share": share, "low": low, "high": high}
 
 
 def _likeliest_shares(weights: np.ndarray, times: np.ndarray) -> np.ndarray:

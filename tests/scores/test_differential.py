@@ -70,6 +70,17 @@ def test_the_correction_takes_the_trainings_lean_away():
     assert found["share"].sum() == pytest.approx(1)
 
 
+def test_the_corrections_limits_hold_what_they_promise_of_a_kind_that_is_rare():
+    """Percentiles of resamples held a share of 1 % in a third of the smears."""
+    rng = np.random.default_rng(2)
+    shares, learnt = np.array([0.69, 0.3, 0.01]), np.array([1, 1, 1]) / 3
+    held = []
+    for _ in range(60):
+        found = rebalanced(sampled(shares, 100, rng, learnt)[0], learnt)
+        held.append((found["low"] <= shares) & (shares <= found["high"]))
+    assert np.mean(held, axis=0).min() > 0.88
+
+
 def test_a_balance_that_does_not_fit_is_refused():
     with pytest.raises(HematoVisionError, match="a share above 0 of each of 3 classes"):
         rebalanced(np.full((4, 3), 1 / 3), np.array([0.5, 0.5]))
