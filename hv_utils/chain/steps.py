@@ -99,6 +99,7 @@ STEPS = (
         ("images.csv", "predictions.csv", "predictions-val.csv", "features.npz"),
         ("sets.json",),
     ),
+    Step("16_fields", (), ("fields.json",)),
 )
 
 

@@ -123,6 +123,18 @@ def _measured(finding: Finding, box: np.ndarray) -> Cell | None:
     return max(inside, key=lambda cell: cell.nucleus_um2, default=None)
 
 
+def doubts_in(image: np.ndarray) -> list[str]:
+    """Return why a count of a field would be doubtful, see `doubts_about`; its scale is measured.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+        RGB.
+    """
+    scale, stain = measure_scale(image)
+    return doubts_about(image, stain, scale.um_per_pixel)
+
+
 def doubts_about(image: np.ndarray, stain: Stain, um_per_pixel: float) -> list[str]:
     """Return why a count of a field would be doubtful: blank, out of focus, too thick.
 

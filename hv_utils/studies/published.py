@@ -253,3 +253,42 @@ def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
             "verdict": WORDS[change["verdict"]] if change else "",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def detector_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what `results/detector.json` says of each kind, a row a set and kind."""
+    rows = {}
+    for name, one in found.get("sets", {}).items():
+        for kind, scores in one["kinds"].items():
+            strict, inner = scores["strict"], scores["inner"]
+            rows[name, kind] = {
+                "boxes": scores["n_cells"],
+                "average precision": in_words(strict["average_precision"]),
+                "without cells at the edge": in_words(inner["average_precision"]),
+                "found": in_words(strict["recall"]),
+                "finds without a box, a field": in_words(strict["false_a_field"]),
+            }
+    return pd.DataFrame(rows).T
+
+
+def smears_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what `results/counts.json` says of smears of a hundred cells, a row a way to count."""
+    ways = {
+        "perfect": "counted without a mistake",
+        "apart": "unsure cells apart",
+        "left-out": "unsure cells left out",
+        "shared-out": "unsure cells shared out",
+        "rebalanced": "corrected for the training's balance",
+    }
+    every = found.get("by_kind", {})
+    rows = {
+        name: {
+            "off by, points": f"{100 * every['all'][way]['error']:.1f}",
+            "bias of neutrophils, points": f"{100 * every['neutrophil'][way]['bias']:+.1f}",
+            "limits hold": f"{every['all'][way]['held']:.0%}",
+            "width of the limits, points": f"{100 * every['all'][way]['width']:.0f}",
+        }
+        for way, name in ways.items()
+        if every
+    }
+    return pd.DataFrame(rows).T
