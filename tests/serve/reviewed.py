@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from hv_utils.drawn.smear import draw_photo
+from hv_utils.fields.finder import find_cells
+from hv_utils.fields.view import by_prominence
 from hv_utils.images.labels import CLASSES
 
 COLUMNS = ["path", "predicted", "confidence", "status", *(f"prob_{name}" for name in CLASSES)]
@@ -19,10 +21,10 @@ def draw_fields(folder: Path, count: int, seed: int = 0) -> list[tuple[Path, str
     for number in range(count):
         label = CLASSES[number % len(CLASSES)]
         photo = draw_photo(label, rng=np.random.default_rng((seed, number)))
-        box = photo.boxes[0]
+        cell = by_prominence(find_cells(photo.image))[0]
         path = folder / f"{seed}-{number:03d}.jpg"
         Image.fromarray(photo.image).save(path, quality=90)
-        drawn.append((path, label, (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2))
+        drawn.append((path, label, round(cell.x, 1), round(cell.y, 1)))
     return drawn
 
 
