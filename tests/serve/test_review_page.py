@@ -82,7 +82,8 @@ def tab_to(browser, words: str) -> None:
     for _ in range(60):
         browser.press("Tab")
         told = browser.js(
-            "(({activeElement: at}) => at.ariaLabel || (at.labels?.[0] ?? at).textContent)(document)"
+            "(({ activeElement: at }) => "
+            "at.ariaLabel || (at.labels?.[0] ?? at).textContent)(document)"
         )
         if told.strip().startswith(words):
             return
@@ -190,9 +191,7 @@ def test_blind_hides_what_the_model_said(fresh):
     fresh.js("document.getElementById('gallery').focus()")
     shown = fresh.js("document.getElementById('gallery').textContent")
     shown += fresh.js("document.getElementById('told').textContent")
-    shown += fresh.js(
-        "[...document.querySelectorAll('.tile')].map((one) => one.ariaLabel).join()"
-    )
+    shown += fresh.js("[...document.querySelectorAll('.tile')].map((one) => one.ariaLabel).join()")
     assert not [name for name in (*CLASSES, "%", "unsure") if name in shown]
     assert "before" not in fresh.js("document.querySelector('#differential thead').textContent")
     fresh.press("Enter")

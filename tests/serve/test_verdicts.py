@@ -9,7 +9,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import CLASSES, KINDS
 from hv_utils.serve.verdicts import newer_pictures, read_verdicts
 
-COUNTED = "path kind predicted confidence status xmin ymin xmax ymax".split()
+COUNTED = ["path", "kind", "predicted", "confidence", "status", "xmin", "ymin", "xmax", "ymax"]
 
 
 @pytest.fixture(scope="module")
