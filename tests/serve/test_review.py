@@ -13,6 +13,7 @@ from reviewed import COLUMNS, draw_fields, rows_of, write_table
 
 from hv_utils.cli import hv
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.voc import CORNERS
 from hv_utils.serve.crops import CROP_SIDE, fields_of
 from hv_utils.serve.review import write_review
 from hv_utils.serve.verdicts import read_verdicts
@@ -48,6 +49,17 @@ def test_two_cells_of_a_field_share_its_picture(drawn, tmp_path):
     told = facts(tmp_path / "review.html")
     assert len(told["fields"]) == 1
     assert len({cell["id"] for cell in told["cells"]}) == 2
+
+
+def test_boxes_of_a_count_are_shown_as_they_are(drawn, tmp_path):
+    columns = [*COLUMNS[:4], "kind", *CORNERS]
+    row = rows_of(drawn)[0] | {"kind": "white"} | dict(zip(CORNERS, (5, 9, 80, 90), strict=True))
+    table = write_table(tmp_path / "cells.csv", [{name: row[name] for name in columns}], columns)
+    write_review(table, tmp_path / "review.html")
+    (cell,) = facts(tmp_path / "review.html")["cells"]
+    assert cell["box"] == [5, 9, 80, 90]
+    assert cell["middle"] == [42.5, 49.5]
+    assert facts(tmp_path / "review.html")["classes"] == [row["predicted"]]
 
 
 def test_the_review_is_named_by_its_cells_and_verdicts(drawn, tmp_path):
