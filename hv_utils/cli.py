@@ -278,7 +278,8 @@ def adapt(labelled, out, model, groups, um_per_pixel) -> None:
     """Adapt the model to your laboratory, from 5 to 100 labelled cells, in seconds.
 
     LABELLED is a folder with one sub-folder a class, or a CSV file with the columns file and label,
-    and perhaps group (the smear or the patient). Prints scores before and after, cross-validated
+    and perhaps group (the smear or the patient); x and y name one of several cells in a picture, as
+    hv review writes it. Prints scores before and after, cross-validated
     group by group. The adapted model works wherever --model does.
     """
     from hv_utils.studies.adaptation import adapt as adapt_model
@@ -287,6 +288,30 @@ def adapt(labelled, out, model, groups, um_per_pixel) -> None:
     for line in found.left_out:
         _say(f"hv: {line}", sys.stderr)
     _say(found.text())
+
+
+@hv.command()
+@click.argument("verdicts", type=click.Path())
+@click.option(
+    "--out", default="review.html", show_default=True, type=click.Path(dir_okay=False), help="Page."
+)
+@click.option("--blind", is_flag=True, help="Begin with the verdicts hidden: for a second reader.")
+@click.option(
+    "--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures, as for hv predict."
+)
+def review(verdicts, out, blind, um_per_pixel) -> None:
+    """Write a page on which a person looks through verdicts and corrects them.
+
+    VERDICTS is the table of hv predict --csv or hv count --csv. The page holds the cells, the most
+    doubtful first; it opens from disk, needs no network, and keeps what was done in the browser
+    and in files that it saves.
+    """
+    from hv_utils.serve.review import write_review
+
+    written = write_review(verdicts, out, blind=blind, um_per_pixel=um_per_pixel)
+    for line in written.notes:
+        _say(f"hv: {line}", sys.stderr)
+    _say(written.text())
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:

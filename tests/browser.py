@@ -1,5 +1,6 @@
 """Headless Chromium for tests, spoken to over its own protocol: no driver, no other package."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ FLAGS = (
     "--remote-debugging-port=0 --remote-allow-origins=*"
 )
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
-KEYS |= {"Home": 36, "End": 35}
+KEYS |= {"Home": 36, "End": 35, "ArrowUp": 38, "Escape": 27, "Delete": 46, "PageDown": 34}
+MODIFIERS = {"Alt": 1, "Control": 2, "Shift": 8}
 TYPED = {"Enter": "\r", " ": " "}
 
 
@@ -41,13 +43,23 @@ class Browser:
         listing = f"http://127.0.0.1:{self._port.read_text().split()[0]}/json"
         targets = json.loads(urllib.request.urlopen(listing, timeout=60).read())
         (target,) = [target for target in targets if target["type"] == "page"]
-        self._connection = self._socket.create_connection(
-            target["webSocketDebuggerUrl"], timeout=120
-        )
+        self._connect(target["webSocketDebuggerUrl"])
+        return self
+
+    def _connect(self, address: str) -> None:
+        self._address = address
+        self._connection = self._socket.create_connection(address, timeout=120)
         for method in ("Network.enable", "Page.enable", "Runtime.enable"):
             self.call(method)
         self.call("Page.setLifecycleEventsEnabled", enabled=True)
-        return self
+
+    def tab(self) -> "Browser":
+        """Return a second page of this browser; it closes with it."""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        other = object.__new__(Browser)
+        other._socket, other._number, other.events = self._socket, 0, []
+        other._connect(f"{self._address.rsplit('/', 1)[0]}/{target}")
+        return other
 
     def __exit__(self, *error):
         self._connection.close()
@@ -88,11 +100,30 @@ class Browser:
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, as a hand on the keyboard does."""
-        for key in keys:
-            about = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
-            text = {"text": TYPED[key]} if key in TYPED else {}
+        for name in keys:
+            *held, key = name.split("+") if len(name) > 1 else [name]
+            modifiers = sum(MODIFIERS[one] for one in held)
+            number = KEYS[key] if key in KEYS else ord(key.upper())
+            about = {"key": key, "code": key, "windowsVirtualKeyCode": number}
+            about["modifiers"] = modifiers
+            typed = TYPED.get(key, key if len(key) == 1 else "")
+            text = {"text": typed} if typed and not modifiers & ~MODIFIERS["Shift"] else {}
             self.call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Put files into a file input, as its dialog does."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def save_into(self, folder: Path) -> None:
+        """Have downloads land in a folder."""
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def shoot(self, path: Path) -> None:
+        """Save what is seen as a PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def look(self, *, theme: str = "light", width: int = 1280) -> None:
         """Choose the theme and the width of the window."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,9 @@ from hv_utils.ground.files import atomic_path, fingerprint
 from hv_utils.images.labels import normalise_label
 from hv_utils.inference.familiarity import FACT as DISTANCES
 from hv_utils.inference.novelty import Novelty, unit
-from hv_utils.inference.onnx_model import OnnxClassifier, read_verified
+from hv_utils.inference.onnx_model import NOT_A_CELL, UNREADABLE, OnnxClassifier, read_verified
 from hv_utils.inference.predict import default_model
-from hv_utils.inference.preparation import preparation_of
+from hv_utils.inference.preparation import Shown, preparation_of
 from hv_utils.inference.sets import FACT as SETS
 from hv_utils.inference.sets import PredictionSets
 from hv_utils.network.export import write_companions
@@ -50,6 +51,7 @@ SHIFT = 0.28  # swish is nowhere below -0.2785
 TARGET = 0.95  # accuracy of what is answered
 NOT_A_CELL_BY = {"not_a_cell_above": "novelty_threshold", "a_cell_above": "presence_threshold"}
 LABEL_COLUMNS = ("label", "class", "cell type", "type")
+NEAR = 3.0  # pixels between the place of a label and the cell that it is of
 
 
 @dataclass(frozen=True)
@@ -159,25 +161,28 @@ def read_labelled(given: str | Path, groups: str | None = None) -> pd.DataFrame:
     ----------
     given : str or Path
         A folder with one sub-folder a class, or a CSV file with a column `file` (paths from its
-        own folder) and a column `label`, and perhaps one of `group`, `patient`, `slide`, `smear`.
+        own folder) and a column `label`, and perhaps one of `group`, `patient`, `slide`, `smear`;
+        with columns `x` and `y`, the middle of a cell in pixels, a picture may have several rows.
     groups : str, optional
         For a folder, see `data.groups.read_groups`.
 
     Returns
     -------
     pandas.DataFrame
-        `path`, `label`, `group` (the picture itself where nothing is known).
+        `path`, `label`, `group` (the picture itself where nothing is known), `x` and `y` (NaN where
+        the most prominent cell is meant).
 
     Raises
     ------
     HematoVisionError
-        For what cannot be read, paths that lead nowhere, and one picture in two classes.
+        For what cannot be read, paths that lead nowhere, and one cell in two classes.
     """
     given = Path(given).expanduser()
     if given.is_dir():
         table, _ = read_folders(given)
         table = table.assign(sha256=[fingerprint(Path(path)) for path in table["path"]])
         table["group"] = read_groups(table, groups, root=given)[0] if groups else table["sha256"]
+        table = table.assign(x=np.nan, y=np.nan)
     elif groups:
         raise HematoVisionError(
             f"expected --groups for a folder of classes, but {given} is a table: "
@@ -185,14 +190,16 @@ def read_labelled(given: str | Path, groups: str | None = None) -> pd.DataFrame:
         )
     else:
         table = _read_csv(given)
-    for _, same in table.groupby("sha256"):
+    one_cell = ["sha256", "x", "y"]
+    for _, same in table.groupby(one_cell, dropna=False):
         if same["label"].nunique() > 1:
             first, second = same.drop_duplicates("label")[["path", "label"]].to_numpy()[:2]
             raise HematoVisionError(
                 f"expected each picture in one class, but {first[0]} ({first[1]}) and {second[0]} "
                 f"({second[1]}) are the same file: take one of them out"
             )
-    return table.drop_duplicates("sha256").reset_index(drop=True)[["path", "label", "group"]]
+    table = table.drop_duplicates(one_cell).reset_index(drop=True)
+    return table[["path", "label", "group", "x", "y"]]
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -207,6 +214,15 @@ def _read_csv(file: Path) -> pd.DataFrame:
         )
     table = pd.DataFrame({"path": map(str, paths), "label": [normalise_label(x) for x in labels]})
     table["sha256"] = [fingerprint(path) for path in paths]
+    for name in ("x", "y"):
+        given = pd.Series(list(rows[name]) if name in rows else [""] * len(rows), dtype=object)
+        table[name] = pd.to_numeric(given, errors="coerce")
+        unread = given[table[name].isna() & (given != "")]
+        if len(unread):
+            raise HematoVisionError(
+                f"expected pixels in the column {name} of {file}, but one is {unread.iloc[0]!r}: "
+                "give the middle of the cell as two numbers, x from the left and y from above"
+            )
     known = [name for name in GROUP_COLUMNS if name in rows]
     table["group"] = list(rows[known[0]]) if known else table["sha256"]
     return table
@@ -219,9 +235,22 @@ def old_layer(model: OnnxClassifier) -> Layer:
 
 
 def hidden_of(
-    model: OnnxClassifier, paths: Sequence[str], *, um_per_pixel: float | None = None
+    model: OnnxClassifier,
+    paths: Sequence[str],
+    *,
+    places: Sequence[tuple[float, float]] | None = None,
+    um_per_pixel: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return what goes into the new last layer, for the most prominent cell of each picture.
+    """Return what goes into the new last layer, for one cell of each picture.
+
+    Parameters
+    ----------
+    model : OnnxClassifier
+    paths : sequence of str, length N
+    places : sequence of tuple of float, length N, optional
+        Middle of the cell, x and y in pixels; by default and where NaN the most prominent one.
+    um_per_pixel : float, optional
+        Scale of the pictures.
 
     Returns
     -------
@@ -233,10 +262,10 @@ def hidden_of(
     reasons : list of str
         Why there is nothing, "" where there is.
     """
-    prepare = preparation_of(model.meta, um_per_pixel=um_per_pixel)
+    prepare = lru_cache(maxsize=1)(preparation_of(model.meta, um_per_pixel=um_per_pixel))
     features, reasons = [], []
-    for path in paths:
-        shown = prepare(Path(path))[0]
+    for path, place in zip(paths, places or [(np.nan, np.nan)] * len(paths), strict=True):
+        shown = _cell_at(prepare(Path(path)), path, place)
         there = shown.image is not None
         pooled = model.run(shown.image[None])[1].mean(axis=(1, 2))[0] if there else np.nan
         features.append(np.broadcast_to(pooled, model.head[0][0].shape[:1]))
@@ -245,6 +274,29 @@ def hidden_of(
     for kernel, bias in model.head[:-1]:
         hidden = np.maximum(hidden @ kernel + bias, 0)
     return np.hstack([hidden, np.maximum(pooled + SHIFT, 0)]), pooled, reasons
+
+
+def _cell_at(shown: list[Shown], path: str, place: tuple[float, float]) -> Shown:
+    """Return the cell at a place, or the most prominent one where none is given.
+
+    Raises
+    ------
+    HematoVisionError
+        Where a place is given, but the model takes whole pictures.
+    """
+    if place[0] != place[0] or shown[0].status == UNREADABLE:
+        return shown[0]
+    if shown[0].place is None:
+        raise HematoVisionError(
+            f"expected labels without x and y for a model of whole pictures, but {path} has them: "
+            "adapt the model of cells, or take the columns out"
+        )
+    away = [np.hypot(one.place["x"] - place[0], one.place["y"] - place[1]) for one in shown]
+    nearest = int(np.argmin(np.nan_to_num(away, nan=np.inf)))
+    if away[nearest] <= NEAR:
+        return shown[nearest]
+    where = f"{place[0]:g}, {place[1]:g} of {path}"
+    return Shown(None, NOT_A_CELL, f"expected a white cell at {where}, but none is found there")
 
 
 @dataclass(frozen=True)
@@ -325,7 +377,10 @@ def adapt(
     classifier = OnnxClassifier.load(source, threads=1)
     _check(table, classifier.classes)
     hidden, features, reasons = hidden_of(
-        classifier, list(table["path"]), um_per_pixel=um_per_pixel
+        classifier,
+        list(table["path"]),
+        places=list(zip(table["x"], table["y"], strict=True)),
+        um_per_pixel=um_per_pixel,
     )
     shown = np.array([not reason for reason in reasons])
     table, hidden, features = table[shown], hidden[shown], features[shown]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from conftest import ROOT
 from hv_utils.drawn.smear import draw_photo
+from hv_utils.fields.finder import find_cells
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.labels import CLASSES
 from hv_utils.inference.labelling import label_images
@@ -21,6 +22,7 @@ from hv_utils.studies.adaptation import (
     adapted_layer,
     fit_layer,
     fold_of,
+    hidden_of,
     read_labelled,
 )
 
@@ -147,3 +149,27 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
     assert result.returncode == 0, result.stderr
     assert "16 labelled cells" in result.stdout
     assert "macro_f1" in result.stdout
+
+
+def test_several_cells_of_one_picture_are_told_apart_by_their_places(tmp_path):
+    pictures = [draw_photo(name, rng=np.random.default_rng(4)).image for name in CLASSES]
+    Image.fromarray(np.hstack(pictures)).save(tmp_path / "field.png")
+    cells = find_cells(np.hstack(pictures)).cells
+    assert len(cells) >= 2
+    lines = [
+        f"field.png,{CLASSES[n]},{cell.x:.1f},{cell.y:.1f}" for n, cell in enumerate(cells[:4])
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,x,y", *lines]))
+    table = read_labelled(tmp_path / "labels.csv")
+    assert len(table) == len(lines)
+    model = OnnxClassifier.load(TRAVELLING_MODEL)
+    places = [*zip(table["x"], table["y"], strict=True), (3.0, 3.0)]
+    hidden, _, reasons = hidden_of(model, [table["path"][0]] * len(places), places=places)
+    assert len(np.unique(hidden[:-1], axis=0)) == len(lines)
+    assert np.isnan(hidden[-1]).all()
+    assert "none is found there" in reasons[-1]
+    with pytest.raises(HematoVisionError, match="without x and y for a model of whole pictures"):
+        hidden_of(OnnxClassifier.load(SHIPPED_MODEL), [table["path"][0]], places=places[:1])
+    (tmp_path / "labels.csv").write_text("file,label,x,y\nfield.png,monocyte,left,3")
+    with pytest.raises(HematoVisionError, match="expected pixels in the column x"):
+        read_labelled(tmp_path / "labels.csv")
