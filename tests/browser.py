@@ -94,6 +94,12 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
+    def choose(self, selector: str, paths: list[Path]) -> None:
+        """Choose files in a field, as in the dialog."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
     def look(self, *, theme: str = "light", width: int = 1280) -> None:
         """Choose the theme and the width of the window."""
         scheme = {"name": "prefers-color-scheme", "value": theme}

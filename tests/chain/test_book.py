@@ -83,6 +83,7 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
         9: [
             *("notebooks/06_prediction", "notebooks/11_home_model"),
             *("notebooks/12_laboratories", "notebooks/14_sets"),
+            "book/classify",
         ],
         10: ["notebooks/10_claims"],
     }
