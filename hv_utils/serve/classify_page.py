@@ -109,9 +109,10 @@ def write_parts(folder: str | Path, *, model: str | Path = SHIPPED_MODEL) -> dic
             make=lambda: {"graph": graph, "arrays": numbers.tobytes()},
         )
     ]
-    runtime = runtime_files()
-    if runtime:
-        path = folder / "classify-runtime.js"
+    runtime, path = runtime_files(), folder / "classify-runtime.js"
+    if not runtime:
+        path.unlink(missing_ok=True)
+    else:
         parts.append(_script(path, key=PACKAGE, make=lambda: runtime))
     about = {
         "model": model.name,
