@@ -29,6 +29,7 @@ __all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]
 
 OUTPUT = PROJECT_ROOT / "_build"
 SHOWN_WARNINGS = 8
+CLASSIFIES = "book/classify"  # the page that needs a runtime
 # Of the package: docstrings, the page that classifies, the checksums of the shipped models.
 READ = (".py", ".js", ".css", ".html", ".txt", ".json")
 ENGINE = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "latex2mathml")
@@ -76,7 +77,7 @@ def build(
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".lock"):
         folder = stage(run, output / "stage", project=project)
-        if lacking := fetch_runtime():
+        if CLASSIFIES in toc_files(folder / "_toc.yml") and (lacking := fetch_runtime()):
             echo(f"the page that classifies tells how to get its runtime: {lacking}")
         now = fingerprint(folder, project)
         before = renewed_json(stamp)

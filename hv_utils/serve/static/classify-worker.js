@@ -198,7 +198,7 @@ self.hvClassifyWorker = () => {
 
   // ------------------------------------------------------------------ pixels
 
-  const DECODED = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" };
+  const DECODED = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
 
   /* Pillow's weights for one direction, in fixed point: where it shrinks, every old pixel counts. */
   const BITS = 22;

@@ -178,8 +178,9 @@
     if (row.probabilities) told.append(bars(row));
     const members = setOf(row);
     if (members.length) {
-      told.append(make("p", {}, `Cannot be excluded at ${percent(facts.coverage)}: `
-        + `${members.join(", ")}.`));
+      const all = members.length === facts.classes.length;
+      told.append(make("p", {}, `Cannot be excluded at ${Math.round(100 * facts.coverage)} %: `
+        + `${all ? "any of the classes" : members.join(", ")}.`));
     }
     return make("li", {}, ...(withPicture && row.pixels ? [picture(row)] : []), told);
   }
