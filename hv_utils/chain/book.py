@@ -23,11 +23,15 @@ from hv_utils.chain.book_stage import stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, files_below, renewed_json, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
+from hv_utils.serve.runtime import fetch_runtime, runtime_files
 
 __all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]
 
 OUTPUT = PROJECT_ROOT / "_build"
 SHOWN_WARNINGS = 8
+CLASSIFIES = "book/classify"  # the page that needs a runtime
+# Of the package: docstrings, the page that classifies, the checksums of the shipped models.
+READ = (".py", ".js", ".css", ".html", ".txt", ".json")
 ENGINE = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "latex2mathml")
 
 
@@ -53,7 +57,7 @@ def build(
     project : Path
         Folder that holds the sources of the book.
     echo : callable
-        Takes the line of a book that is up to date.
+        Takes the line of a book that is up to date, and why a page of it lacks its runtime.
 
     Returns
     -------
@@ -73,6 +77,8 @@ def build(
     output.mkdir(parents=True, exist_ok=True)
     with FileLock(output / ".lock"):
         folder = stage(run, output / "stage", project=project)
+        if CLASSIFIES in toc_files(folder / "_toc.yml") and (lacking := fetch_runtime()):
+            echo(f"the page that classifies tells how to get its runtime: {lacking}")
         now = fingerprint(folder, project)
         before = renewed_json(stamp)
         if now == before and (html / "index.html").exists() and not force:
@@ -95,7 +101,7 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     folder : Path
         The staging folder.
     project : Path
-        Folder of the package, whose docstrings the book shows.
+        Folder of the package, whose docstrings, shipped model and scripts the book shows.
 
     Returns
     -------
@@ -105,7 +111,8 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     """
     content, engine = hashlib.sha256(), hashlib.sha256()
     engine.update(" ".join(metadata.version(name) for name in ENGINE).encode())
-    package = sorted((project / "hv_utils").rglob("*.py"))
+    package = sorted(p for p in (project / "hv_utils").rglob("*") if p.suffix in READ)
+    content.update(b"runtime" if runtime_files() else b"")
     for path in [*files_below(folder), *package]:
         name = str(path.relative_to(folder if path.is_relative_to(folder) else project))
         settings = name == "_config.yml" or name.startswith(str(Path("book/_ext")))

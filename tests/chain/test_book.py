@@ -83,6 +83,7 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
         9: [
             *("notebooks/06_prediction", "notebooks/11_home_model"),
             *("notebooks/12_laboratories", "notebooks/14_sets"),
+            "book/classify",
         ],
         10: ["notebooks/10_claims"],
     }
@@ -453,6 +454,14 @@ class TestBuild:
         assert "mathjax" not in scripts
         assert "require" not in scripts
 
+    def test_only_the_page_that_classifies_loads_its_scripts(self, built):
+        html = built[1].parent
+        loading = [p.name for p in html.rglob("*.html") if "classify-facts.js" in p.read_text()]
+        assert loading == ["classify.html"]
+        text = (html / "book" / "classify.html").read_text()
+        assert "classify-model.js" not in text, "loaded with the first image, not with the page"
+        assert (html / "_static" / "classify" / "classify-model.js").is_file()
+
     def test_a_second_build_with_nothing_changed_takes_no_time(self, built, capsys):
         project, page, run = built
         stamp, started = page.stat().st_mtime_ns, time.perf_counter()
@@ -460,6 +469,17 @@ class TestBuild:
         assert time.perf_counter() - started < 5
         assert page.stat().st_mtime_ns == stamp
         assert "the book: up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["shipped/x.onnx.json", "serve/static/x.js"])
+def test_a_new_model_or_script_renews_the_book(project, tmp_path, name):
+    run = make_run(project / "runs" / "one", project)
+    folder = stage(run, tmp_path / "stage", project=project)
+    before = book.fingerprint(folder, project)
+    (project / "hv_utils" / name).parent.mkdir(parents=True)
+    (project / "hv_utils" / name).write_text("{}")
+    after = book.fingerprint(folder, project)
+    assert (before["engine"], before["content"] != after["content"]) == (after["engine"], True)
 
 
 @pytest.mark.slow
