@@ -33,9 +33,9 @@ from hv_utils.network.judges import UPPER, Head, Judges, judges_of
 from hv_utils.network.laboratories import kaggle_cells
 from hv_utils.network.settings import HeadTraining
 from hv_utils.studies import explanation_checks as checks
-from hv_utils.studies.attributions import REGIONS, SUPERPIXELS, Asked, attributions
+from hv_utils.studies.attributions import Asked, attributions
 from hv_utils.studies.gradcam_scores import CELL_FROM, NUCLEUS_FROM
-from hv_utils.studies.regions import EXTRA, fills, smear_regions, superpixels
+from hv_utils.studies.regions import EXTRA, cuts_of, fills
 
 DEEP = ("block7a", "block4a", "stem")
 SAMPLES, PIECES = 48, 24  # images for one explanation; superpixels asked for
@@ -80,10 +80,7 @@ def score_crops(
             continue
         asked = Asked(near)
         index = int(asked(image[None])[0, 0].argmax())
-        cuts = {
-            REGIONS: smear_regions(image, targets["nucleus"], targets["cell"]),
-            SUPERPIXELS: superpixels(image, PIECES),
-        }
+        cuts = cuts_of(image, targets, PIECES)
         hidden_by = fills(image)
         options = {"fill": hidden_by["ground"], "n_samples": SAMPLES, "seed": number}
         found = attributions(asked, image, index, cuts, targets["cell"], **options)
@@ -116,8 +113,8 @@ def main() -> None:
     parser.add_argument("--deep", type=int, default=3, help="of each class, for the lower stages")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    heads = heads_taught_twice(judges_of(SHIPPED_MODEL, stages=()), options.kaggle)
-    near = judges_of(SHIPPED_MODEL, stages=UPPER, heads=heads, seed=SEED)
+    near = judges_of(SHIPPED_MODEL, stages=UPPER, seed=SEED)
+    near = near.with_heads(heads_taught_twice(near, options.kaggle))
     deep = judges_of(SHIPPED_MODEL, stages=DEEP, seed=SEED)
     crops = drawn_crops(options.archive, options.cells)
     scores, skipped = score_crops(near, deep, crops, options.deep)

@@ -77,6 +77,12 @@ class Judges:
         """Names of the J judges, `trained` first."""
         return tuple(judge.name for _, judges in self.trunks for judge in judges)
 
+    def with_heads(self, heads: Mapping[str, Head]) -> Judges:
+        """Return these judges and further ones: other heads on the trained trunk, by name."""
+        (session, near), *others = self.trunks
+        more = (Judge(name, near[0].top, head) for name, head in heads.items())
+        return replace(self, trunks=((session, (*near, *more)), *others))
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images, float32 (N, J, K); images as `OnnxClassifier.run` takes."""
         return self._each(images, lambda judge, maps: judge.logits(maps))
@@ -114,10 +120,9 @@ def judges_of(
     path: str | Path,
     *,
     stages: Sequence[str] = UPPER,
-    heads: Mapping[str, Head] | None = None,
     seed: int = 0,
 ) -> Judges:
-    """Return a trained network with its shuffled copies, and with other heads.
+    """Return a trained network with its shuffled copies.
 
     Cascading randomisation (Adebayo et al., NeurIPS 2018): at each stage the weights of all layers
     from there up to the output are shuffled; what is below stays. A kernel keeps its numbers.
@@ -129,15 +134,13 @@ def judges_of(
     stages : sequence of str
         Lowest layer or block that is shuffled: of `UPPER`, and for a copy of the whole trunk a
         block such as `block4a`, or `stem`. `hidden` is left out where the head has none.
-    heads : mapping of str to list of (kernel, bias), optional
-        Further heads on the trained trunk.
     seed : int
         Of the shuffling; a layer is shuffled alike in all stages.
 
     Returns
     -------
     Judges
-        Named `trained`, then the stages, then the heads.
+        Named `trained`, then the stages.
 
     Raises
     ------
@@ -167,13 +170,52 @@ def judges_of(
     if len(dense) == 1:
         del upper["hidden"]
     near = [upper[stage] for stage in stages if stage in upper]
-    near += [Judge(name, top, head) for name, head in (heads or {}).items()]
     trunks = [(_trunk(graph, node.input[0]), (first, *near))]
     for stage in stages:
         if stage not in UPPER:
             mixed = _trunk(_shuffled_from(graph, stage, seed), node.input[0])
             trunks.append((mixed, (replace(upper["top"], name=stage),)))
     return Judges(classifier, tuple(trunks))
+
+
+def taught_head(
+    features: np.ndarray,
+    labels_index: np.ndarray,
+    *,
+    n_classes: int,
+    hidden: int = 128,
+    passes: int = 30,
+    seed: int = 0,
+) -> Head:
+    """Teach a head of the usual shape on features, without TensorFlow and without dropout.
+
+    Parameters
+    ----------
+    features : numpy.ndarray, shape (N, D)
+    labels_index : numpy.ndarray, shape (N,), int
+        From 0 on; each of the K classes is there.
+    n_classes : int
+        K.
+    hidden, passes : int
+        Units of the hidden layer, and passes over the features.
+    seed : int
+        Of the first weights and the order of the images.
+
+    Returns
+    -------
+    list of (kernel, bias)
+        float32, two dense layers.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    head = MLPClassifier((hidden,), batch_size=min(32, len(features)), random_state=seed)
+    for _ in range(passes):
+        head.partial_fit(features, labels_index, classes=range(n_classes))
+    layers = list(zip(head.coefs_, head.intercepts_, strict=True))
+    if n_classes == 2:  # one output, for the second class
+        kernel, bias = layers[-1]
+        layers[-1] = np.hstack([0 * kernel, kernel]), np.append(0, bias)
+    return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers]
 
 
 def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
@@ -183,7 +225,7 @@ def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarra
 
 
 def _feature_map(below: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Compute the last convolution, of one pixel, and its swish: (N, C, h, w) to (N, h, w, 1280)."""
+    """Compute the last convolution and its swish: (N, C, h, w) to (N, h, w, 1280)."""
     n, channels, height, width = below.shape
     x = below.transpose(0, 2, 3, 1).reshape(-1, channels) @ kernel + bias
     return (x * expit(x)).reshape(n, height, width, -1)

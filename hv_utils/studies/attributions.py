@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ from unittest.mock import patch
 
 import numpy as np
 
+from hv_utils.ground.errors import HematoVisionError
 from hv_utils.network.judges import Judges
 from hv_utils.studies.gradcam_scores import random_map
-from hv_utils.studies.regions import Regions, need_extra, painted
+from hv_utils.studies.regions import SMEAR, SUPERPIXELS, Regions, need_extra, painted
 
 GRADCAM = "Grad-CAM"
 RANDOM, OUTLINE = CONTROLS = ("random", "cell outline")
-REGIONS, SUPERPIXELS = "regions", "superpixels"
 LIME, SHAP = "LIME", "SHAP"
 METHODS = (
-    *(GRADCAM, f"{LIME}, {REGIONS}", f"{LIME}, {SUPERPIXELS}"),
-    *(f"{SHAP}, {REGIONS}", f"{SHAP}, {SUPERPIXELS}", *CONTROLS),
+    *(GRADCAM, f"{LIME}, {SMEAR}", f"{LIME}, {SUPERPIXELS}"),
+    *(f"{SHAP}, {SMEAR}", f"{SHAP}, {SUPERPIXELS}", *CONTROLS),
 )
 
 
@@ -119,7 +120,8 @@ def lime_weights(
         Where the library is missing.
     """
     need_extra()
-    from lime import lime_image
+    with _no_bars():
+        from lime import lime_image
 
     def said(images: list[np.ndarray]) -> np.ndarray:
         return score(np.stack(images))
@@ -164,12 +166,17 @@ def shap_weights(
     Raises
     ------
     HematoVisionError
-        Where the library is missing.
+        Where the library is missing, or the images are too few for so many regions.
     """
     need_extra()
-    import shap
-
     n_regions = len(regions.names)
+    if n_samples < min(n_regions + 1, 2**n_regions - 2):
+        raise HematoVisionError(
+            f"expected more images with hidden parts than the {n_regions} regions, but got "
+            f"{n_samples}: with fewer the shares are not determined; take twice as many as regions"
+        )
+    with _no_bars():
+        import shap
 
     def said(shown: np.ndarray) -> np.ndarray:
         return score(painted(image, fill, (shown < 0.5)[:, regions.labels]))
@@ -180,6 +187,14 @@ def shap_weights(
             np.ones((1, n_regions)), nsamples=n_samples, l1_reg=False, silent=True
         )
     return np.asarray(found)[0].T
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hide the advice, on import, to install what draws progress bars in notebooks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield
 
 
 @contextmanager

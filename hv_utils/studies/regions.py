@@ -6,8 +6,10 @@ there is nothing, under a blur there is something without detail.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +18,16 @@ from hv_utils.fields.finder import find_cells
 from hv_utils.fields.stain import ground_colour, inside_border, take_apart
 from hv_utils.fields.view import main_cell
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.images.heat_maps import enlarge
+from hv_utils.images.reading import read_image
+from hv_utils.studies.gradcam_scores import targets_of
 
 NUCLEUS, CYTOPLASM, RED_CELLS, GROUND = NAMES = ("nucleus", "cytoplasm", "red cells", "ground")
+SMEAR, SUPERPIXELS = "regions", "superpixels"  # the two ways to cut
+NO_NUCLEUS = (
+    "expected an image with a nucleus, but none is found: the cell lies outside the frame, or "
+    "nothing is stained as a nucleus is; leave the image out, or use superpixels"
+)
 EXTRA = ("shap", "lime")  # packages of the extra `explain`
 NEEDS = "LIME and SHAP are not installed: `pip install 'hematovision[explain]'` adds them"
 BLUR = 14  # parts of the image's height: the standard deviation of the blur is one
@@ -40,7 +50,7 @@ class Regions:
 
     @classmethod
     def of(cls, labels: np.ndarray, names: tuple[str, ...] | None = None) -> Regions:
-        """Number the regions that are there, in their order.
+        """Give the regions that are there numbers, in their order.
 
         Raises
         ------
@@ -104,10 +114,7 @@ def smear_regions(image: np.ndarray, nucleus: np.ndarray, cell: np.ndarray) -> R
             f"{nucleus.shape[1]}x{nucleus.shape[0]}: enlarge them first"
         )
     if not nucleus.any():
-        raise HematoVisionError(
-            "expected an image with a nucleus, but none is found: the cell lies outside the frame "
-            "or nothing is stained; leave the image out, or use superpixels"
-        )
+        raise HematoVisionError(NO_NUCLEUS)
     stained = take_apart(image, 1.0).foreground
     labels = np.where(stained, NAMES.index(RED_CELLS), NAMES.index(GROUND))
     labels[cell] = NAMES.index(CYTOPLASM)
@@ -134,16 +141,61 @@ def found_outlines(image: np.ndarray) -> dict[str, np.ndarray]:
     """
     found = main_cell(find_cells(image))
     if found is None:
-        raise HematoVisionError(
-            "expected an image with a nucleus, but none is found: nothing stands out from the red "
-            "cells or from noise; leave the image out, or use superpixels"
-        )
+        raise HematoVisionError(NO_NUCLEUS)
     size = image.shape[:2]
     nucleus, cell = found.nucleus_mask(size), np.zeros(size, np.uint8)
     x0, y0, x1, y1 = found.box
     axes = round((x1 - x0) / 2), round((y1 - y0) / 2)
     cv2.ellipse(cell, (round(found.x), round(found.y)), axes, 0, 0, 360, 1, thickness=-1)
     return {"nucleus": nucleus, "cell": nucleus | (cell > 0)}
+
+
+def outlines_of(row: Any, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return where nucleus and cell lie: the true outlines where known, else those found.
+
+    Parameters
+    ----------
+    row : named tuple
+        A row of the image table.
+    size : tuple of int
+        (height, width) that the outlines are brought to.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        `nucleus` and `cell`, bool, of `size`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where there is no nucleus in view.
+    """
+    known = targets_of(row)
+    if "nucleus" not in known:
+        known = found_outlines(read_image(row.path))
+    masks = {name: enlarge(known[name], size) > 0.5 for name in ("nucleus", "cell")}
+    if not masks["nucleus"].any():
+        raise HematoVisionError(NO_NUCLEUS)
+    return masks
+
+
+def cuts_of(
+    image: np.ndarray, outlines: Mapping[str, np.ndarray], n_superpixels: int
+) -> dict[str, Regions]:
+    """Return both ways to cut an image, as `attributions` takes them.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+    outlines : mapping of str to numpy.ndarray
+        `nucleus` and `cell`, bool, (H, W).
+    n_superpixels : int
+        See `superpixels`.
+    """
+    return {
+        SMEAR: smear_regions(image, outlines["nucleus"], outlines["cell"]),
+        SUPERPIXELS: superpixels(image, n_superpixels),
+    }
 
 
 def superpixels(image: np.ndarray, n: int = 24) -> Regions:
