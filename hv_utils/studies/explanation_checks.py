@@ -42,8 +42,8 @@ class Check:
     ----------
     name : str
     column : str
-        Of the scores of `score_image`. One that ends in `_` stands for all that begin so: the
-        worst of them counts.
+        Of the scores of `score_image`. `similar_` stands for all that begin so: the worst of them
+        counts.
     bound : float
     less_is_better : bool
     means : str
@@ -335,8 +335,8 @@ def judge_all(scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         for check in CHECKS:
             columns = [
                 name
-                for name in part
-                if name == check.column or (check.column[-1] == "_" and name.startswith(STAGE))
+                for name in part.columns[part.notna().any()]
+                if name == check.column or (check.column == STAGE and name.startswith(STAGE))
             ]
             worst = part[columns].mean().idxmax() if columns else None
             values = part[worst] if worst else pd.Series(dtype=float)

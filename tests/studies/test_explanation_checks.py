@@ -123,6 +123,13 @@ def test_what_holds_the_bound_or_has_one_cell_is_undecided():
     assert none["verdict"] == UNDECIDED
 
 
+def test_a_method_alone_agrees_with_nobody_and_is_undecided():
+    alone = scores(a={"agreement": float("nan")})
+    by = checks.judge_all(alone).set_index("check")["verdict"]
+    assert by["agrees with others"] == UNDECIDED
+    assert by["on the cell"] == PASSED
+
+
 def test_the_claim_can_come_out_either_way():
     low = {"energy_nucleus": 0.3}
     for methods, expected in (
