@@ -107,8 +107,8 @@ def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
 def _focus(table: pd.DataFrame) -> tuple[str, str]:
     mostly = table[table["check"] == MOSTLY].set_index("method")
     left = trusted(table)
-    shares = ", ".join(f"{name} {in_words(mostly.loc[name])}" for name in left)
-    told = f"share on the nucleus by the methods that fail no check of trust: {shares or 'none'}"
+    shares = "; ".join(f"{name} {in_words(mostly.loc[name])}" for name in left)
+    told = f"on the nucleus by each method that fails no check of trust: {shares or 'none is left'}"
     return told, focus_verdict(table)
 
 

@@ -29,7 +29,7 @@ NO_NUCLEUS = (
     "nothing is stained as a nucleus is; leave the image out, or use superpixels"
 )
 EXTRA = ("shap", "lime")  # packages of the extra `explain`
-NEEDS = "LIME and SHAP are not installed: `pip install 'hematovision[explain]'` adds them"
+NEEDS = "LIME and SHAP are not installed: `pip install lime shap` adds them (the extra `explain`)"
 BLUR = 14  # parts of the image's height: the standard deviation of the blur is one
 
 
@@ -230,7 +230,7 @@ def extra_is_there() -> bool:
 def need_extra() -> None:
     """Refuse to go on without the extra `explain`."""
     if not extra_is_there():
-        raise HematoVisionError(f"expected the extra `explain`, but {NEEDS}")
+        raise HematoVisionError(f"expected the libraries of this method, but {NEEDS}")
 
 
 def fills(image: np.ndarray) -> dict[str, np.ndarray]:
