@@ -87,7 +87,7 @@ STEPS = (
         "10_claims",
         (
             *("images.csv", "metrics.json", "gradcam.json", "prediction.json"),
-            "ablations.json",
+            *("ablations.json", "explanations.json"),
         ),
         ("claims.csv",),
     ),
@@ -98,6 +98,11 @@ STEPS = (
         "14_sets",
         ("images.csv", "predictions.csv", "predictions-val.csv", "features.npz"),
         ("sets.json",),
+    ),
+    Step(
+        "15_explanations",
+        ("images.csv", "predictions.csv", "model.onnx"),
+        ("explanations.json",),
     ),
     Step("16_fields", (), ("fields.json",)),
 )

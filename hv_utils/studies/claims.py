@@ -17,6 +17,7 @@ from hv_utils.scores.verdicts import (
     claim_verdict,
     weakest,
 )
+from hv_utils.studies.explanation_checks import MOSTLY, TRUST_RULE, focus_verdict, trusted
 
 NOT_MEASURED = "not measured in this run"
 
@@ -51,8 +52,8 @@ def judge_all(artefacts: Mapping[str, Any]) -> pd.DataFrame:
     Parameters
     ----------
     artefacts : mapping
-        Contents of `metrics.json`, `gradcam.json`, `prediction.json` and `ablations.json` under
-        their stems; any may be missing.
+        Contents of `metrics.json`, `gradcam.json`, `explanations.json`, `prediction.json` and
+        `ablations.json` under their stems; any may be missing.
 
     Returns
     -------
@@ -91,13 +92,24 @@ def _attention(run: Mapping[str, Any]) -> tuple[str, str]:
     maps = run["gradcam"]
     region = "nucleus" if "energy_nucleus" in maps else "box"
     evidence = (
-        f"{maps[f'energy_{region}']:.0%} of the heat inside the {region}, which takes "
+        f"Grad-CAM: {maps[f'energy_{region}']:.0%} of the heat inside the {region}, which takes "
         f"{maps[f'area_{region}']:.0%} of the area"
     )
     if region != "nucleus":
         return f"{evidence}; where the nuclei lie is not known", UNDECIDED
+    if table := run.get("explanations", {}).get("table"):
+        told, verdict = _focus(pd.DataFrame(table))
+        return f"{evidence}; {told}", verdict
     gain = dict(zip(("low", "high"), maps["gain_intervals"][region], strict=True))
     return evidence, attention_verdict(maps["energy_nucleus"], gain)
+
+
+def _focus(table: pd.DataFrame) -> tuple[str, str]:
+    mostly = table[table["check"] == MOSTLY].set_index("method")
+    left = trusted(table)
+    shares = "; ".join(f"{name} {in_words(mostly.loc[name])}" for name in left)
+    told = f"on the nucleus by each method that fails no check of trust: {shares or 'none is left'}"
+    return told, focus_verdict(table)
 
 
 def _stable(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -154,8 +166,8 @@ CLAIMS = (
     ),
     Claim(
         "attention on the nuclei",
-        "more than half of the heat inside the nucleus, and more than its area with an interval "
-        "above zero; undecided where no outline of a nucleus is known",
+        f"{TRUST_RULE}. Where Grad-CAM alone was measured: more than half of the heat inside the "
+        "nucleus, and more than its area with an interval above zero",
         _attention,
     ),
     Claim(

@@ -79,7 +79,7 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
             *("notebooks/04_evaluation", "notebooks/07_leak"),
             *("notebooks/08_ablations", "notebooks/09_audit"),
         ],
-        8: ["notebooks/05_gradcam", "notebooks/13_words"],
+        8: ["notebooks/05_gradcam", "notebooks/13_words", "notebooks/15_explanations"],
         9: [
             *("notebooks/06_prediction", "notebooks/11_home_model"),
             *("notebooks/12_laboratories", "notebooks/14_sets"),

@@ -4,6 +4,7 @@ import pytest
 
 from hv_utils.scores.verdicts import CONFIRMED, REFUTED, UNDECIDED, stable_verdict
 from hv_utils.studies.claims import CLAIMS, judge_all
+from hv_utils.studies.explanation_checks import MOSTLY
 
 
 def artefacts(
@@ -28,6 +29,37 @@ def artefacts(
         "ablations": {"stability": stability(fall)},
         "prediction": {"ms_per_image": ms},
     }
+
+
+def checked(shares, failed=()):
+    """Return the table of an explanation's checks, as far as the claim looks at it."""
+    rows = []
+    for method, verdict in shares.items():
+        broken = "failed" if method in failed else "passed"
+        rows += [
+            {"method": method, "check": MOSTLY, "verdict": verdict},
+            {"method": method, "check": "needs the weights", "verdict": broken},
+        ]
+    return [{**row, "value": 0.6, "low": 0.5, "high": 0.7} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("shares", "failed", "expected"),
+    [
+        ({"Grad-CAM": "passed", "SHAP, regions": "passed"}, (), CONFIRMED),
+        ({"Grad-CAM": "failed", "SHAP, regions": "failed"}, (), REFUTED),
+        ({"Grad-CAM": "failed", "SHAP, regions": "passed"}, (), UNDECIDED),
+        ({"Grad-CAM": "undecided", "SHAP, regions": "passed"}, (), UNDECIDED),
+        ({"Grad-CAM": "failed", "SHAP, regions": "passed"}, ("Grad-CAM",), CONFIRMED),
+        ({"Grad-CAM": "passed"}, ("Grad-CAM",), UNDECIDED),
+        ({"Grad-CAM": "passed", "cell outline": "failed", "random": "failed"}, (), CONFIRMED),
+    ],
+)
+def test_the_nuclei_are_judged_by_the_methods_whose_word_counts(shares, failed, expected):
+    found = {**artefacts(energy=0.3), "explanations": {"table": checked(shares, failed)}}
+    row = judge_all(found).set_index("claim").loc["attention on the nuclei"]
+    assert row["verdict"] == expected
+    assert "cell outline" not in row["evidence"]
 
 
 def stability(fall):
