@@ -98,6 +98,27 @@ def smears(cells: pd.DataFrame, meta: dict, *, count: int, seed: int) -> dict:
     return _summary(pd.DataFrame(rows, columns=["way", "kind", "true", "share", "low", "high"]))
 
 
+def worked(cells: pd.DataFrame, meta: dict, total: int, *, seed: int) -> dict:
+    """Count one smear of `total` cells, and count it again with its unsure cells looked at."""
+    rng = np.random.default_rng((seed, total))
+    shares = np.array(list(USUAL.values())) / sum(USUAL.values())
+    labels = rng.choice(list(USUAL), total, p=shares)
+    drawn = [rng.choice(cells.index[cells["label"] == label]) for label in labels]
+    smear = cells.loc[drawn]
+    rows = smear[smear["status"] != LOST].to_dict("records")
+    looked_at = [
+        {**row, "status": "ok", "predicted": row["label"]} if row["status"] == UNSURE else row
+        for row in rows
+    ]
+    counted = {}
+    for name, these in (("counted", rows), ("reviewed", looked_at)):
+        tally = Count(meta)
+        tally.add(CountedField("smear", these, []))
+        counted[name] = tally.facts()["differential"]
+    truth = {kind: int((smear["label"] == kind).sum()) for kind in USUAL}
+    return {"truth": truth, **counted, "looked_at": int((smear["status"] == UNSURE).sum())}
+
+
 def _summary(table: pd.DataFrame) -> dict:
     table = table.assign(
         bias=table["share"] - table["true"],
@@ -156,6 +177,9 @@ def main() -> None:
         "smears": options.smears,
         "cells_a_smear": CELLS,
         "usual_shares": USUAL,
+        "worked": {
+            str(total): worked(cells, meta, total, seed=options.seed) for total in (100, 200)
+        },
         "by_kind": smears(cells, meta, count=options.smears, seed=options.seed),
     }
     text = dump_json(result)

@@ -1,5 +1,5 @@
-"""The exported model at work, without TensorFlow: what `hv predict` runs.
+"""The exported model at work, without TensorFlow: what `hv predict` and `hv count` run.
 
-In: image files and an ONNX model with its companions. Out: rows of the prediction table, overlays,
-a summary. May import: fields, images.
+In: images, fields, an ONNX model with its companions. Out: rows of tables, overlays, counts, a
+summary. May import: fields, images, scores.
 """
