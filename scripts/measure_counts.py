@@ -25,7 +25,7 @@ from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.progress import print_progress
 from hv_utils.ground.runs import environment
 from hv_utils.images.reading import read_image
-from hv_utils.inference.count_report import DOUBTFUL, NO_WHITE_CELLS, Count
+from hv_utils.inference.count_report import DOUBTFUL, FINDINGS, NO_WHITE_CELLS, Count
 from hv_utils.inference.counting import CountedField, count_field
 from hv_utils.inference.detector import Detector
 from hv_utils.inference.onnx_model import UNSURE
@@ -99,16 +99,17 @@ def smears(cells: pd.DataFrame, meta: dict, *, count: int, seed: int) -> dict:
 
 
 def worked(cells: pd.DataFrame, meta: dict, total: int, *, seed: int) -> dict:
-    """Count one smear of `total` cells, and count it again with its unsure cells looked at."""
+    """Count one smear of `total` cells, and count it again with its unsure cells and its findings seen."""
     rng = np.random.default_rng((seed, total))
     shares = np.array(list(USUAL.values())) / sum(USUAL.values())
     labels = rng.choice(list(USUAL), total, p=shares)
     drawn = [rng.choice(cells.index[cells["label"] == label]) for label in labels]
     smear = cells.loc[drawn]
     rows = smear[smear["status"] != LOST].to_dict("records")
+    shown = [row["status"] == UNSURE or row["predicted"] in FINDINGS for row in rows]
     looked_at = [
-        {**row, "status": "ok", "predicted": row["label"]} if row["status"] == UNSURE else row
-        for row in rows
+        {**row, "status": "ok", "predicted": row["label"]} if doubtful else row
+        for row, doubtful in zip(rows, shown, strict=True)
     ]
     counted = {}
     for name, these in (("counted", rows), ("reviewed", looked_at)):
@@ -116,7 +117,7 @@ def worked(cells: pd.DataFrame, meta: dict, total: int, *, seed: int) -> dict:
         tally.add(CountedField("smear", these, []))
         counted[name] = tally.facts()["differential"]
     truth = {kind: int((smear["label"] == kind).sum()) for kind in USUAL}
-    return {"truth": truth, **counted, "looked_at": int((smear["status"] == UNSURE).sum())}
+    return {"truth": truth, **counted, "looked_at": sum(shown)}
 
 
 def _summary(table: pd.DataFrame) -> dict:
