@@ -246,9 +246,7 @@ def adapt(labelled, out, model, groups, um_per_pixel) -> None:
 @click.option(
     "--timeout", default=30.0, show_default=True, help="Seconds to send, and to be answered."
 )
-def serve(
-    port, host, token, max_files, max_mb, max_megapixels, queue, timeout, **options
-) -> None:
+def serve(port, host, token, max_files, max_mb, max_megapixels, queue, timeout, **options) -> None:
     """Serve a page and an API on this machine: pictures in, the table of hv predict out.
 
     \b
@@ -264,7 +262,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise HematoVisionError(
             f"expected the packages of the service, but {error.name} is not installed: "
-            "pip install 'hematovision[serve]', or in the project's folder pip install -e '.[serve]'"
+            "pip install 'hematovision[serve]', or in the project's folder "
+            "pip install -e '.[serve]'"
         ) from error
     from hv_utils.serve.limits import Limits
     from hv_utils.serve.works import Model

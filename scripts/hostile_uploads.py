@@ -12,8 +12,10 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import repeat
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -60,10 +62,10 @@ def text_bomb() -> bytes:
     return good[:33] + note + good[33:]
 
 
-def part(name: str | bytes, content: bytes, *, field_name: str = "files") -> bytes:
+def part(name: str | bytes, content: bytes, *, field: str = "files") -> bytes:
     """Return one part of a multipart body."""
     name = name if isinstance(name, bytes) else name.encode()
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field_name}"; filename="'
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="'
     return head.encode() + name + b'"\r\n\r\n' + content + b"\r\n"
 
 
@@ -175,7 +177,7 @@ class Case:
     statuses : tuple of int
         Right answers.
     row : str
-        With 200: the status of every row.
+        With 200: the status of the row.
     """
 
     name: str
@@ -184,25 +186,26 @@ class Case:
     row: str = ""
 
 
-@dataclass
-class _Cases:
-    found: list[Case] = field(default_factory=list)
-
-    def add(self, name: str, pieces: Callable[[], Iterable[bytes]], *statuses: int, row: str = "",
-            **how: object) -> None:  # fmt: skip
-        self.found.append(Case(name, lambda to: talk(to, pieces(), **how), statuses, row))
-
-    def add_file(self, name: str, content: bytes, row: str = "unreadable") -> None:
-        self.add(name, lambda: whole(part("cell.png", content)), 200, row=row)
+def case(
+    name: str, pieces: Callable[[], Iterable[bytes]], *statuses: int, row: str = "", **how: Any
+) -> Case:
+    """Return a case that sends pieces, made when it is sent."""
+    return Case(name, lambda address: talk(address, pieces(), **how), statuses, row)
 
 
 def all_cases() -> list[Case]:
-    """Return the cases, the quick ones first."""
-    cases, png, jpeg = _Cases(), image(), image("JPEG")
-    for name, content in {
+    """Return the cases, the slow ones last."""
+    return [*bad_files(), *bad_names(), *too_much(), *not_files(), *wrong_lengths(), *slow_ones()]
+
+
+def bad_files() -> list[Case]:
+    """Return files that are no pictures, or more than that: each has its row."""
+    png, jpeg = image(), image("JPEG")
+    files = {
         "a bomb: 9,000 x 9,000 pixels in a few kilobytes": flat(9000, 9000),
         "a bomb: a header of 2 billion x 2 billion pixels": claiming(2**31 - 1, 2**31 - 1),
         "a bomb: a header of 60,000 x 60,000 pixels": claiming(60_000, 60_000),
+        "a bomb: a note in a PNG that unpacks to 100 MB": text_bomb(),
         "a header of 4,000 x 4,000 pixels and nothing behind": claiming(4000, 4000),
         "an empty file": b"",
         "a truncated JPEG": jpeg[: len(jpeg) // 2],
@@ -212,61 +215,96 @@ def all_cases() -> list[Case]:
         "text": b"root:x:0:0:root:/root:/bin/bash\n" * 9,
         "a PDF": b"%PDF-1.7\n" + bytes(500),
         "a zip": b"PK\3\4" + bytes(500),
-        "an SVG that asks for a file": b'<svg xmlns="http://www.w3.org/2000/svg"><image '
-        b'href="file:///etc/passwd"/></svg>',
-        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\nshowpage\n",
+        "an SVG that asks for a file": b'<svg><image href="file:///etc/passwd"/></svg>',
+        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n",
         "a program": b"\x7fELF" + bytes(500),
         "zeros": bytes(3_000_000),
-    }.items():
-        cases.add_file(name, content)
-    cases.add_file("a PNG with a note that unpacks to 100 MB", text_bomb())
-    names = "../../x.png", r"C:\..\x.png", "/etc/passwd", "a\tb\0c.png", "n" * 900, "\u202egnp.x"
-    for name in names:
-        cases.add(
-            f"a file named {name[:12]!r}", lambda name=name: whole(part(name, b"")), 200,
-            row="unreadable",
-        )  # fmt: skip
-    cases.add(
-        "a name that is not UTF-8", lambda: whole(part(b"\xff\xfe.png", b"")), 200, row="unreadable"
-    )
-    cases.add("10,000 files", lambda: whole(*repeat(part("c.png", b"x"), 10_000)), 413)
-    cases.add("a body of 40 MB, as it says", lambda: [head(length=40_000_000)], 413)
-    cases.add("a body of 10^30 bytes, as it says", lambda: [head(length=10**30)], 400, 413)
-    endless = part("cell.png", b"")[:-2]
-    cases.add("an endless file", lambda: chunked([endless, *repeat(bytes(65536), 4000)]), 413)
-    lines = [f"--{BOUNDARY}\r\nX-Long: ".encode(), *repeat(b"y" * 65536, 4000)]
-    cases.add("an endless header of a part", lambda: chunked(lines), 413, 422)
-    cases.add("an endless header of the request",
-              lambda: [head()[:-2] + b"X-Long: ", *repeat(b"y" * 65536, 400)], 400, 431, CLOSED)  # fmt: skip
-    cases.add("no file", lambda: whole(), 422)
-    cases.add("a text in the field", lambda: whole(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n'.encode()), 422)  # fmt: skip
-    cases.add("another field", lambda: whole(part("c.png", png, field_name="image")), 422)
-    cases.add("a part without a name", lambda: whole(f"--{BOUNDARY}\r\n\r\nx\r\n".encode()), 422)
-    cases.add("another boundary", lambda: whole(kind="multipart/form-data; boundary=other"), 422)
-    cases.add("no boundary", lambda: whole(kind="multipart/form-data"), 422)
-    cases.add("JSON", lambda: [head(length=2, kind="application/json") + b"{}"], 422)
-    cases.add("a body that is shorter than it says, then nothing",
-              lambda: [head(length=5000) + part("c.png", png)[:200]], 408)  # fmt: skip
-    cases.add("a body that is shorter than it says, then the end",
-              lambda: [head(length=5000) + part("c.png", png)[:200]], CLOSED, 422, half_close=True)  # fmt: skip
-    cases.add("a body that is longer than it says",
-              lambda: [head(length=100) + body(part("c.png", png))], 422)  # fmt: skip
-    cases.add("a length that is no number", lambda: [head(length="many")], 400)
-    cases.add("a negative length", lambda: [head(length=-1)], 400)
-    cases.add("two lengths", lambda: [head("Content-Length: 7", length=9)], 400)
-    cases.add("chunks of no size", lambda: [head("Transfer-Encoding: chunked") + b"zz\r\n"], 400, 422, CLOSED)  # fmt: skip
-    cases.add("another method", lambda: [head(length=0, method="BREW")], 405)
-    cases.add("no HTTP at all", lambda: [b"\x16\x03\x01" + bytes(range(256)) * 9], 400)
-    cases.found.append(Case("a sender that hangs up in the middle of a file",
-        lambda to: hung_up(to, [head(length=90_000) + part("c.png", png)[:500]]), (CLOSED,)))  # fmt: skip
-    cases.found.append(Case("a sender that hangs up before the answer",
-        lambda to: hung_up(to, whole(part("c.png", png))), (CLOSED,)))  # fmt: skip
-    cases.add("a head that comes a byte at a time", lambda: slowly(head()), CLOSED)
-    cases.add("a body that comes a byte at a time",
-              lambda: (piece for part_ in ([head(length=9000)], slowly(part("c.png", png))) for piece in part_), 408)  # fmt: skip
-    cases.add("a connection on which nothing comes", lambda: [], CLOSED)
-    return cases.found
+    }
+    return [
+        case(name, lambda content=content: whole(part("cell.png", content)), 200, row="unreadable")
+        for name, content in files.items()
+    ]
+
+
+def bad_names() -> list[Case]:
+    """Return files with names that lead elsewhere or break lines: each has its row."""
+    names = {
+        "a name that climbs": "../../x.png",
+        "a name that climbs on Windows": r"C:\..\x.png",
+        "the name of a file of the system": "/etc/passwd",
+        "a name with a tab and a zero": "a\tb\0c.png",
+        "a name of 900 letters": "n" * 900,
+        "a name that turns the line around": "\u202egnp.x",
+        "a name that is not UTF-8": b"\xff\xfe.png",
+    }
+    return [
+        case(title, lambda name=name: whole(part(name, b"")), 200, row="unreadable")
+        for title, name in names.items()
+    ]
+
+
+def too_much() -> list[Case]:
+    """Return requests without measure."""
+    endless, much = part("cell.png", b"")[:-2], [bytes(65536)] * 4000
+    header, long = f"--{BOUNDARY}\r\nX-Long: ".encode(), [b"y" * 65536] * 400
+    return [
+        case("10,000 files", lambda: whole(*[part("c.png", b"x")] * 10_000), 413),
+        case("a body of 40 MB, as it says", lambda: [head(length=40_000_000)], 413),
+        case("a body of 10^30 bytes, as it says", lambda: [head(length=10**30)], 400, 413),
+        case("an endless file", lambda: chunked([endless, *much]), 413),
+        case("an endless header of a part", lambda: chunked([header, *long]), 413, 422),
+        case("an endless header", lambda: [head()[:-2] + b"X: ", *long], 400, 431, CLOSED),
+    ]
+
+
+def not_files() -> list[Case]:
+    """Return requests of another kind."""
+    text = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n'.encode()
+    nameless = f"--{BOUNDARY}\r\n\r\nx\r\n".encode()
+    other, none = (f"multipart/form-data{more}" for more in ("; boundary=other", ""))
+    return [
+        case("no file", lambda: whole(), 422),
+        case("a text in the field", lambda: whole(text), 422),
+        case("another field", lambda: whole(part("c.png", b"x", field="image")), 422),
+        case("a part without a name", lambda: whole(nameless), 422),
+        case("another boundary", lambda: whole(part("c.png", b"x"), kind=other), 422),
+        case("no boundary", lambda: whole(part("c.png", b"x"), kind=none), 422),
+        case("JSON", lambda: [head(length=2, kind="application/json") + b"{}"], 422),
+        case("another method", lambda: [head(length=0, method="BREW")], 405),
+        case("no HTTP at all", lambda: [b"\x16\x03\x01" + bytes(range(256)) * 9], 400),
+    ]
+
+
+def wrong_lengths() -> list[Case]:
+    """Return requests that are not as long as they say, or end before."""
+    begun = head(length=5000) + part("c.png", image())[:200]
+    longer = head(length=100) + body(part("c.png", image()))
+    sizeless = head("Transfer-Encoding: chunked") + b"zz\r\n"
+    in_the_middle = "a sender that hangs up in the middle of a file"
+    before = "a sender that hangs up before the answer"
+    good = whole(part("c.png", image()))
+    return [
+        case("a body that is shorter than it says, then nothing", lambda: [begun], 408),
+        case("a body that is shorter than it says, then the end", lambda: [begun], CLOSED,
+             half_close=True),
+        case("a body that is longer than it says", lambda: [longer], 422),
+        case("a length that is no number", lambda: [head(length="many")], 400),
+        case("a negative length", lambda: [head(length=-1)], 400),
+        case("two lengths", lambda: [head("Content-Length: 7", length=9)], 400),
+        case("chunks of no size", lambda: [sizeless], 400, CLOSED),
+        Case(in_the_middle, lambda address: hung_up(address, [begun]), (CLOSED,)),
+        Case(before, lambda address: hung_up(address, good), (CLOSED,)),
+    ]  # fmt: skip
+
+
+def slow_ones() -> list[Case]:
+    """Return requests that take their time."""
+    drops = lambda: chain([head(length=9000)], slowly(part("c.png", image())))  # noqa: E731
+    return [
+        case("a head that comes a byte at a time", lambda: slowly(head()), CLOSED),
+        case("a body that comes a byte at a time", drops, 408),
+        case("a connection on which nothing comes", lambda: [], CLOSED),
+    ]
 
 
 def crowd(address: Address, count: int) -> dict[str, int]:
@@ -278,10 +316,8 @@ def crowd(address: Address, count: int) -> dict[str, int]:
         time.sleep(0.5)
         for connection in held:
             connection.setblocking(False)
-            try:
+            with suppress(BlockingIOError, ConnectionResetError):
                 refused += connection.recv(12) == b"HTTP/1.1 503"
-            except (BlockingIOError, ConnectionResetError):
-                pass
     finally:
         for connection in held:
             connection.close()

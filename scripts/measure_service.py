@@ -5,15 +5,14 @@
 
 All on loopback, clients and service sharing the cores. `load` drives, with 1, 8 and 64 clients that
 send one picture after the other: `hv serve` with a model of whole pictures; the service of the
-usual kind (`keras_service.py`) with the same weights, its handler `async def` or in threads; and `hv serve` as it comes, which finds the cells. Each part
-replaces its own entry of the JSON file.
+usual kind (`keras_service.py`) with the same weights, its handler `async def` or in threads; and
+`hv serve` as it comes, which finds the cells. Each part replaces its own entry of the JSON file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import signal
@@ -75,6 +74,11 @@ class Service:
         memory = self.about.memory_info().rss / 1e6
         return {"mb": memory, "files": self.about.num_fds(), "threads": self.about.num_threads()}
 
+    def seconds_worked(self) -> float:
+        """Return the seconds of all cores so far: they tell the cost also beside other work."""
+        times = self.about.cpu_times()
+        return times.user + times.system
+
 
 def quiet_environment() -> dict[str, str]:
     """Return the environment with the memory allocator as systems have it, for all alike."""
@@ -134,9 +138,9 @@ async def client(
 
 
 def drive(
-    address: tuple[str, int], requests: Sequence[bytes], clients: int, seconds: float
+    service: Service, requests: Sequence[bytes], clients: int, seconds: float
 ) -> dict[str, float]:
-    """Let clients send for a while; return what was answered and how fast."""
+    """Let clients send for a while; return what was answered, how fast, and at what cost."""
     seen: list[tuple[int, float]] = []
 
     async def all_of_them() -> float:
@@ -147,10 +151,12 @@ def drive(
 
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
-                group.create_task(client(address, requests, go_on, seen))
+                group.create_task(client(service.address, requests, go_on, seen))
         return time.perf_counter() - begun
 
+    worked = service.seconds_worked()
     taken = asyncio.run(all_of_them())
+    worked = service.seconds_worked() - worked
     times = np.array([one for _, one in seen])
     return {
         "requests": len(seen),
@@ -158,6 +164,7 @@ def drive(
         "requests_per_s": len(seen) / taken,
         "median_ms": 1e3 * float(np.median(times)),
         "p99_ms": 1e3 * float(np.quantile(times, 0.99)),
+        "cpu_ms_per_request": 1e3 * worked / len(seen),
     }
 
 
@@ -183,13 +190,15 @@ def load(folder: Path, *, seconds: float) -> dict[str, Any]:
             },
             FINDING: stack.enter_context(ours()),
         }
-        told = {name: [answers(one.address, request) for request in requests[:4]]
-                for name, one in services.items()}  # fmt: skip
+        told = {
+            name: [answers(one.address, request) for request in requests[:4]]
+            for name, one in services.items()
+        }
         for one in services.values():
-            drive(one.address, requests, 8, 2)  # warm
+            drive(one, requests, 8, 2)  # warm
         turns = [
             {
-                name: {str(n): drive(one.address, requests, n, seconds) for n in CLIENTS}
+                name: {str(n): drive(one, requests, n, seconds) for n in CLIENTS}
                 for name, one in services.items()
             }
             for _ in range(TURNS)
@@ -199,7 +208,9 @@ def load(folder: Path, *, seconds: float) -> dict[str, Any]:
         name: {str(n): _median([turn[name][str(n)] for turn in turns]) for n in CLIENTS}
         for name in services
     }
-    rates = {name: {n: one["requests_per_s"] for n, one in by.items()} for name, by in found.items()}
+    rates = {
+        name: {n: one["requests_per_s"] for n, one in by.items()} for name, by in found.items()
+    }
     faster = {n: max(rates[kind][n] for kind in USUAL) for n in rates[OURS]}
     return {
         "seconds_each": seconds,
@@ -251,8 +262,11 @@ def memory(folder: Path, *, seconds: float) -> dict[str, Any]:
         asyncio.run(all_of_them())
         taken = time.perf_counter() - begun
         after = service.facts()
-    tenth = {f"{k / 10:.0%}": mb for k in range(1, 11)
-             for mb in [next((mb for n, mb in sizes if n >= k * REQUESTS / 10), after["mb"])]}  # fmt: skip
+    sizes.append((len(seen), after["mb"]))
+    tenth = {
+        f"{share:.0%}": next(mb for n, mb in sizes if n >= share * len(seen))
+        for share in np.linspace(0.1, 1, 10)
+    }
     return {
         "requests": len(seen),
         "lost": sum(status != 200 for status, _ in seen),

@@ -51,7 +51,9 @@ class Service:
         """Send pairs of a name and contents as a browser does."""
         parts = [
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"'
-            "\r\n\r\n".encode() + content + b"\r\n"
+            "\r\n\r\n".encode()
+            + content
+            + b"\r\n"
             for name, content in files
         ]
         body = b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()

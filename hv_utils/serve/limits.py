@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from hv_utils.ground.errors import HematoVisionError
 
 RETRY_AFTER = 2  # seconds, in which a full queue has moved on
+HUNG_UP = 499  # nobody reads it; for the log, as other servers have it
 
 
 class Refusal(HematoVisionError):

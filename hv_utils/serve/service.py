@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from hv_utils import __version__
 from hv_utils.serve.batching import Batcher
 from hv_utils.serve.doorkeeper import Doorkeeper
-from hv_utils.serve.limits import RETRY_AFTER, Limits, Refusal
+from hv_utils.serve.limits import HUNG_UP, RETRY_AFTER, Limits, Refusal
 from hv_utils.serve.uploads import FIELD, Uploads
 from hv_utils.serve.works import REASON, WORKS, Model, Work
 
@@ -176,19 +177,18 @@ def _add_work(app: FastAPI, name: str, work: Work, batcher: Batcher, uploads: Up
     )
 
 
-async def _judged(
-    batcher: Batcher, pictures: list, request: Request, seconds: float
-) -> list[dict]:
+async def _judged(batcher: Batcher, pictures: list, request: Request, seconds: float) -> list[dict]:
     """Return the rows of pictures; nothing is worked at any more for who has gone or waited."""
-    futures = batcher.submit(pictures)
-    rows = asyncio.gather(*map(asyncio.wrap_future, futures))
+    rows = asyncio.ensure_future(_gathered(batcher.submit(pictures)))
     gone = asyncio.ensure_future(request.receive())  # the body is read: this is who hangs up
     try:
         done, _ = await asyncio.wait(
             {rows, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         if rows in done:
-            return [row for part in rows.result() for row in part]
+            return rows.result()
+        if gone in done:
+            raise Refusal(HUNG_UP, "expected somebody to wait for the answer: nobody does")
     finally:
         gone.cancel()
         rows.cancel()
@@ -197,6 +197,11 @@ async def _judged(
         f"expected an answer within {seconds:g} s, but the pictures before these take longer: "
         "send them again in a moment",
     )
+
+
+async def _gathered(futures: Sequence[Future[list[dict]]]) -> list[dict]:
+    parts = await asyncio.gather(*map(asyncio.wrap_future, futures))
+    return [row for part in parts for row in part]
 
 
 def _body() -> dict[str, Any]:

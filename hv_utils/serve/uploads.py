@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from hv_utils.images.reading import SentImage
-from hv_utils.serve.limits import Limits, Refusal
+from hv_utils.serve.limits import HUNG_UP, Limits, Refusal
 
 FIELD = "files"
 LONGEST_NAME = 255
@@ -103,7 +103,9 @@ class Uploads:
                     f"expected the whole request within {self.limits.seconds:g} s, but it is still "
                     "coming: send fewer or smaller files",
                 ) from None
-            except (MultiPartException, ClientDisconnect) as error:
+            except ClientDisconnect:
+                raise Refusal(HUNG_UP, "expected the rest, but nobody sends it") from None
+            except MultiPartException as error:
                 raise Refusal(
                     422,
                     "expected files as multipart/form-data, but the body is not whole or not "

@@ -8,9 +8,8 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from running_service import running
-
 from conftest import ROOT
+from running_service import running
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import hostile_uploads as hostile
@@ -55,7 +54,8 @@ def test_a_crowd_is_turned_away_and_leaves_nothing(service):
     until = time.monotonic() + 20
     while service.about.num_fds() > before[0] and time.monotonic() < until:
         time.sleep(0.1)
-    assert (service.about.num_fds(), service.about.num_threads()) == before
+    assert service.about.num_fds() <= before[0]
+    assert service.about.num_threads() <= before[1]
     assert hostile.is_well(service.address)
 
 
