@@ -19,22 +19,11 @@ def write_nothing():
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-class Service:
-    """What was started, and how to ask it."""
+class Client:
+    """Asks a service."""
 
-    def __init__(self, process: subprocess.Popen):
-        self.process, self.log = process, []
-        self.first = process.stdout.readline()
-        found = re.search(r"http://(.+):(\d+)/", self.first)
-        assert found, process.stderr.read()
-        self.address = (found[1].strip("[]"), int(found[2]))
-        self.about = psutil.Process(process.pid)
-        self._reader = threading.Thread(target=lambda: self.log.extend(process.stderr))
-        self._reader.start()
-
-    @property
-    def url(self) -> str:
-        return "http://{}:{}".format(*self.address)
+    def __init__(self, address: tuple[str, int]):
+        self.address = address
 
     def ask(self, method, path, body=None, **headers):
         """Return status, headers, and the JSON or the text of the answer."""
@@ -60,6 +49,23 @@ class Service:
         kind = f"multipart/form-data; boundary={BOUNDARY}"
         return self.ask("POST", path, body, Content_Type=kind, **headers)
 
+
+class Service(Client):
+    """What was started, and how to ask it."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process, self.log = process, []
+        found = re.search(r"http://(.+):(\d+)/", process.stdout.readline())
+        assert found, process.stderr.read()
+        super().__init__((found[1].strip("[]"), int(found[2])))
+        self.about = psutil.Process(process.pid)
+        self._reader = threading.Thread(target=lambda: self.log.extend(process.stderr))
+        self._reader.start()
+
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.address)
+
     def end(self) -> int:
         """Ask it to stop and return its exit status; its log is whole then."""
         self.process.terminate()
@@ -80,3 +86,19 @@ def running(*flags, port: int = 0):
     finally:
         process.kill()
         process.wait(60)
+
+
+@contextmanager
+def in_a_thread(app, limits):
+    """Serve an application in a thread of this process."""
+    from hv_utils.serve.server import listen, make_server
+
+    sock = listen("127.0.0.1", 0)
+    address, server = sock.getsockname(), make_server(app, limits)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        yield Client(address)
+    finally:
+        server.should_exit = True
+        thread.join(60)
