@@ -314,6 +314,58 @@ def review(verdicts, out, blind, um_per_pixel) -> None:
     _say(written.text())
 
 
+@hv.command()
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--token",
+    envvar="HV_TOKEN",
+    help="What requests must bear; needed where others can reach the service. Better in HV_TOKEN.",
+)
+@click.option("--model", type=click.Path(), help="An exported model.onnx.  [as hv predict]")
+@click.option("--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures.")
+@click.option("--why", is_flag=True, help="Say in words what each cell looks like.")
+@click.option("--coverage", type=float, metavar="SHARE", help="Of the sets, as hv predict has it.")
+@click.option(
+    "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
+)
+@click.option("--max-files", default=100, show_default=True, help="Pictures of one request.")
+@click.option("--max-mb", default=64.0, show_default=True, help="Megabytes of one request.")
+@click.option("--max-megapixels", default=40.0, show_default=True, help="Of one picture.")
+@click.option("--queue", default=256, show_default=True, help="Pictures that may wait.")
+@click.option(
+    "--timeout", default=30.0, show_default=True, help="Seconds to send, and to be answered."
+)
+def serve(port, host, token, max_files, max_mb, max_megapixels, queue, timeout, **options) -> None:
+    """Serve a page and an API on this machine: pictures in, the table of hv predict out.
+
+    \b
+    curl -F files=@a.png -F files=@b.png http://127.0.0.1:8000/predict
+
+    Nothing is written to the disk or kept, and no other host is asked. One line of JSON a request
+    goes to the error stream, without file names. On SIGTERM or Ctrl-C what was taken is finished.
+    Elsewhere than on 127.0.0.1 a token is needed, and something in front that encrypts.
+    """  # noqa: D301
+    try:
+        from hv_utils.serve import server
+        from hv_utils.serve.service import create_app
+    except ModuleNotFoundError as error:
+        raise HematoVisionError(
+            f"expected the packages of the service, but {error.name} is not installed: "
+            "pip install 'hematovision[serve]', or in the project's folder "
+            "pip install -e '.[serve]'"
+        ) from error
+    from hv_utils.serve.limits import Limits
+    from hv_utils.serve.works import Model
+
+    server.check_token(host, token)
+    limits = Limits(max_files, max_mb, max_megapixels, queue, timeout)
+    model = Model.open(options.pop("model"), **options)
+    hosts = server.LOOPBACK_NAMES if server.is_loopback(host) else None
+    app = create_app(model, limits=limits, token=token, hosts=hosts)
+    server.serve(app, server.listen(host, port), limits, say=lambda line: _say(f"hv: {line}"))
+
+
 def _say(line: str, stream: TextIO | None = None) -> None:
     """Print a line while somebody reads: behind `| head` the rest is silence, and work goes on."""
     stream = stream or sys.stdout

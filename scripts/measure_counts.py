@@ -99,7 +99,7 @@ def smears(cells: pd.DataFrame, meta: dict, *, count: int, seed: int) -> dict:
 
 
 def worked(cells: pd.DataFrame, meta: dict, total: int, *, seed: int) -> dict:
-    """Count one smear of `total` cells, and count it again with its unsure cells and its findings seen."""
+    """Count one smear, and again when a person has seen its unsure cells and its findings."""
     rng = np.random.default_rng((seed, total))
     shares = np.array(list(USUAL.values())) / sum(USUAL.values())
     labels = rng.choice(list(USUAL), total, p=shares)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,12 @@ SHALLOW_BITS = 14  # cameras of 10, 12 or 14 bits put their numbers into 16 as t
 DRAFT_MARGIN = 2  # to shrink from there differs by less than a grey level from all pixels
 EMPTY_ALPHA = 1  # of 255: what an unused channel holds
 PREVIEW_PAGES = 16  # pages of a TIFF among which the largest is looked for
+# Of what strangers send: the formats of `listing.IMAGE_SUFFIXES`. Pillow knows others that nobody's
+# microscope writes; one of them, EPS, starts another program and writes to the disk.
+SENT_FORMATS = (
+    *("JPEG", "JPEG2000", "PNG", "GIF", "WEBP", "AVIF"),  # MPO is opened as JPEG
+    *("BMP", "DIB", "TGA", "TIFF", "PPM"),
+)
 # Above the limits here Pillow raises; below, its own warning would say what we have checked.
 Image.MAX_IMAGE_PIXELS = MAX_SIDE**2
 
@@ -27,7 +35,31 @@ class ImageError(HematoVisionError):
     """A file that cannot be read as an image; the message is one line."""
 
 
-def read_image(path: str | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class SentImage:
+    """An image file that was sent and lies in memory alone.
+
+    Attributes
+    ----------
+    name : str
+        What its sender calls it: for messages and tables; nothing is opened by it.
+    content : bytes
+        The file.
+    most_pixels : int, optional
+        What it may unpack to.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+    most_pixels: int | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_image(
+    path: str | Path | SentImage, *, at_least: tuple[int, int] | None = None
+) -> np.ndarray:
     """Read one image file as 8-bit RGB.
 
     Any mode that Pillow knows is accepted: greyscale and 16-bit images get three equal channels,
@@ -38,7 +70,7 @@ def read_image(path: str | Path, *, at_least: tuple[int, int] | None = None) -> 
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or SentImage
         An image file, with sides from 16 to 10,000 pixels. The size is read from the header before
         any pixel is decoded, so that a small file cannot unpack into gigabytes.
     at_least : tuple of int, optional
@@ -56,10 +88,10 @@ def read_image(path: str | Path, *, at_least: tuple[int, int] | None = None) -> 
     ImageError
         Where the file is missing, empty, truncated, no image, or of a size outside the limits.
     """
-    path = Path(path)
-    _refuse_non_files(path)
+    path = path if isinstance(path, SentImage) else Path(path)
+    source, formats = _source(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(source, formats=formats) as image:
             if image.format == "TIFF":
                 _seek_largest(image)
             _check_size(path, image.size)
@@ -87,6 +119,16 @@ def read_image(path: str | Path, *, at_least: tuple[int, int] | None = None) -> 
         ) from error
 
 
+def _source(path: Path | SentImage) -> tuple[Path | io.BytesIO, tuple[str, ...] | None]:
+    """Return what Pillow is to open, and the formats to try: None for all that it knows."""
+    if not isinstance(path, SentImage):
+        _refuse_non_files(path)
+        return path, None
+    if not path.content:
+        raise ImageError(f"expected an image, but {path} is empty: copy or export it again")
+    return io.BytesIO(path.content), SENT_FORMATS
+
+
 def _refuse_non_files(path: Path) -> None:
     try:
         if path.is_dir():
@@ -104,8 +146,9 @@ def _refuse_non_files(path: Path) -> None:
         ) from error
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_size(path: Path | SentImage, size: tuple[int, int]) -> None:
     width, height = size
+    most = getattr(path, "most_pixels", None)
     if min(size) < MIN_SIDE:
         raise ImageError(
             f"expected sides of at least {MIN_SIDE} pixels, but {path} has {width}x{height}: "
@@ -115,6 +158,11 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise ImageError(
             f"expected sides of at most {MAX_SIDE} pixels, but {path} has {width}x{height}: "
             "it is probably a whole slide; crop the field to the cell"
+        )
+    if most is not None and width * height > most:
+        raise ImageError(
+            f"expected at most {most / 1e6:g} megapixels here, but {path} has {width}x{height}: "
+            "crop the field, or raise the limit of the service"
         )
 
 
@@ -130,7 +178,7 @@ def _seek_largest(image: Image.Image) -> None:
     image.seek(max(pages, key=pages.get))
 
 
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+def _to_rgb(image: Image.Image, path: Path | SentImage) -> np.ndarray:
     deep = _is_deep(image)
     image = ImageOps.exif_transpose(image)
     if image.mode in DEEP_MODES:
@@ -161,7 +209,7 @@ def _is_deep(image: Image.Image) -> bool:
     return ";16" in str(how) or (codec == "ppm" and how[-1] > 255)
 
 
-def _refuse_shallow(largest: int, path: Path) -> None:
+def _refuse_shallow(largest: int, path: Path | SentImage) -> None:
     bits = largest.bit_length()
     if bits <= SHALLOW_BITS:
         raise ImageError(
@@ -193,7 +241,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array(resized)
 
 
-def read_resized(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+def read_resized(path: str | Path | SentImage, size: tuple[int, int]) -> np.ndarray:
     """Read one image file and resize it, see `read_image` and `resize`; large JPEGs fast."""
     return resize(read_image(path, at_least=size), size)
 

@@ -175,7 +175,8 @@ def count_field(
         field = read_field(path, detector, **options)
     except HematoVisionError as error:
         return CountedField(str(path), [], [str(error)], UNREADABLE)
-    judged = judge_shown([(path, shown) for shown in field.whites], classify, meta["classes"])
+    whites = [(path, shown) for shown in field.whites]
+    judged = judge_shown(whites, classify, classes=meta["classes"])
     kept = [*COLUMNS, *prob_columns(meta["classes"])]
     rows = [{"kind": WHITE, **{name: row[name] for name in kept if name in row}} for row in judged]
     doubts = list(field.doubts)

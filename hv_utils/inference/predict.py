@@ -18,7 +18,7 @@ from hv_utils.ground.runs import PROJECT_ROOT
 from hv_utils.ground.workers import in_order
 from hv_utils.inference.morphology import read_morphology
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, SHIPPED_MODEL, OnnxClassifier, Verdicts
-from hv_utils.inference.preparation import PLACE, Preparation, Shown, preparation_of
+from hv_utils.inference.preparation import PLACE, Picture, Preparation, Shown, preparation_of
 from hv_utils.inference.sets import COVERAGE, check_coverage, in_words
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def columns(
 
 
 def predict_rows(
-    paths: Iterable[Path],
+    paths: Iterable[Picture],
     classify: Classifier,
     *,
     classes: Sequence[str],
@@ -63,7 +63,7 @@ def predict_rows(
 
     Parameters
     ----------
-    paths : iterable of Path
+    paths : iterable of Path or SentImage
         Image files.
     classify : callable
         Takes images of shape (N, height, width, 3), uint8, 0 to 255, and returns `pred_probs` of
@@ -95,10 +95,9 @@ def predict_rows(
     """
     prepare = prepare or preparation_of({"size": size})
 
-    def judge(names: list[Path]) -> list[dict]:
+    def judge(names: list[Picture]) -> list[dict]:
         shown = [(path, one) for path in names for one in prepare(path)]
-        parts = (shown[i : i + batch_size] for i in range(0, len(shown), batch_size))
-        return [row for part in parts for row in judge_shown(part, classify, classes)]
+        return judge_shown(shown, classify, classes=classes, batch_size=batch_size)
 
     waiting = iter(paths)
     parts = iter(lambda: list(islice(waiting, batch_size)), [])
@@ -107,9 +106,33 @@ def predict_rows(
 
 
 def judge_shown(
-    shown: list[tuple[Path, Shown]], classify: Classifier, classes: Sequence[str]
+    shown: Sequence[tuple[Picture, Shown]],
+    classify: Classifier,
+    *,
+    classes: Sequence[str],
+    batch_size: int = 32,
 ) -> list[dict]:
-    """Judge what was cut out of pictures, in one call: a row each, as `predict_rows` has them."""
+    """Label what pictures show, a batch at a time.
+
+    Parameters
+    ----------
+    shown : sequence of (Path or SentImage, Shown)
+        Each with the picture that it comes from.
+    classify, classes, batch_size
+        See `predict_rows`.
+
+    Returns
+    -------
+    list of dict
+        A row each, see `predict_rows`.
+    """
+    parts = (shown[i : i + batch_size] for i in range(0, len(shown), batch_size))
+    return [row for part in parts for row in _judge(part, classify, classes)]
+
+
+def _judge(
+    shown: Sequence[tuple[Picture, Shown]], classify: Classifier, classes: Sequence[str]
+) -> list[dict]:
     judged = [one for _, one in shown if one.image is not None]
     barred = np.array([[name in one.barred for name in classes] for one in judged])
     options = {"barred": barred} if barred.any() else {}

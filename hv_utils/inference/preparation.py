@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.images.reading import read_image, read_resized
+from hv_utils.images.reading import SentImage, read_image, read_resized
 from hv_utils.inference.onnx_model import NOT_A_CELL, UNREADABLE, UNSURE
 
 VIEW, RESIZED, STANDARD = "view", "resized", "standard"  # a fact of a model, and what it can be
@@ -48,7 +48,8 @@ class Shown:
     barred: tuple[str, ...] = ()
 
 
-Preparation = Callable[[Path], list[Shown]]
+Picture = Path | SentImage
+Preparation = Callable[[Picture], list[Shown]]
 
 
 def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = None) -> Preparation:
@@ -67,7 +68,8 @@ def preparation_of(facts: Mapping[str, Any], *, um_per_pixel: float | None = Non
     Returns
     -------
     callable
-        Takes a path and returns a list of `Shown`, one at least. It raises nothing.
+        Takes a path or a `SentImage` and returns a list of `Shown`, one at least. It raises
+        nothing.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def _told(read: Callable[[], list[Shown]], place: Mapping[str, float] | None = N
 
 
 def cells_of(
-    path: Path,
+    path: Picture,
     *,
     side: int,
     hue: Sequence[float] | None = None,
@@ -123,7 +125,7 @@ def cells_of(
 
     Parameters
     ----------
-    path : Path
+    path : Path or SentImage
     side : int
         Of the views, in pixels.
     hue : sequence of float, optional

@@ -240,6 +240,30 @@ def speed_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
+def service_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the services under load: a row a service and number of clients, and our lead.
+
+    `ratio` is the requests a second of `hv serve` with the same weights over those of the row; of
+    the service that finds cells, which has no counterpart, it is empty.
+    """
+    load = found.get("load", {})
+    rows = {}
+    for name, by_clients in load.get("services", {}).items():
+        for clients, one in by_clients.items():
+            ratio = load["times_the_usual"].get(name, {}).get(clients)
+            rows[name, int(clients)] = {
+                "requests/s": f"{one['requests_per_s']:.1f}",
+                "median": f"{one['median_ms']:.0f} ms",
+                "99th percentile": f"{one['p99_ms']:.0f} ms",
+                "processor time": f"{one['cpu_ms_per_request']:.0f} ms",
+                "ratio": "" if ratio is None else f"{ratio:.1f}",
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if rows:
+        table.index = pd.MultiIndex.from_tuples(rows, names=["service", "clients"])
+    return table
+
+
 def ablation_table(found: Mapping[str, Any]) -> pd.DataFrame:
     """Return the small networks: macro-F1, difference from the reference, verdict."""
     differences = {row["gain"]: row for row in found.get("differences", [])}

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.images.reading import ImageError, read_image, read_resized, resize, thumbnails
+from hv_utils.images.reading import (
+    ImageError,
+    SentImage,
+    read_image,
+    read_resized,
+    resize,
+    thumbnails,
+)
 
 
 @pytest.fixture
@@ -232,3 +239,26 @@ def test_thumbnails(tmp_path, picture):
     path = save(tmp_path, Image.fromarray(picture))
     assert thumbnails([path, path], size=(12, 16)).shape == (2, 12, 16, 3)
     assert thumbnails([], size=(12, 16)).shape == (0, 12, 16, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif", "bmp", "ppm", "jp2", "tga"])
+def test_what_was_sent_reads_as_the_file_does(tmp_path, picture, suffix):
+    path = save(tmp_path, Image.fromarray(picture), f"cell.{suffix}")
+    sent = SentImage("../../cell of somebody", path.read_bytes())
+    np.testing.assert_array_equal(read_image(sent), read_image(path))
+    np.testing.assert_array_equal(read_resized(sent, (8, 8)), read_resized(path, (8, 8)))
+
+
+def test_what_was_sent_and_is_no_picture_is_named_as_it_was_sent(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "cell.eps")  # another program would have to draw it
+    eps = (tmp_path / "cell.eps").read_bytes()
+    for content, said in ((b"", "empty"), (b"text", "no known"), (eps, "no known")):
+        with pytest.raises(ImageError, match=f"the.png is (in )?{said}"):
+            read_image(SentImage("the.png", content))
+
+
+def test_what_was_sent_may_have_fewer_pixels(tmp_path, picture):
+    content = save(tmp_path, Image.fromarray(picture)).read_bytes()
+    assert read_image(SentImage("a.png", content, 24 * 32)).shape == (24, 32, 3)
+    with pytest.raises(ImageError, match=r"at most 0\.000767 megapixels .+ a\.png has 32x24"):
+        read_image(SentImage("a.png", content, 24 * 32 - 1))

@@ -20,6 +20,7 @@ def test_what_is_missing_gives_empty_tables(tmp_path):
         published.status_table({}, "hematovision"),
         published.separation_table({}, "travelling"),
         published.speed_table({}),
+        published.service_table({}),
         published.ablation_table({}),
     ):
         assert table.empty
@@ -88,6 +89,9 @@ def test_the_tables_of_the_published_measurements():
     assert flagged.to_numpy(float).max() <= 1
     speed = published.speed_table(published.measurement("bench"))
     assert len(speed) == 5
+    served = published.service_table(published.measurement("service"))
+    assert len(served) == 12
+    assert (served["ratio"] != "").sum() == 6
     ablations = published.ablation_table(published.measurement("ablations"))
     assert ablations["difference"].iloc[0] == ""
     assert (ablations["difference"].iloc[1:] != "").all()

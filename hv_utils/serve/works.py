@@ -1,0 +1,111 @@
+"""What the service can do with pictures: one work a route."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hv_utils.inference.familiarity import alarm
+from hv_utils.inference.predict import (
+    Classifier,
+    columns,
+    default_model,
+    judge_shown,
+    open_classifier,
+)
+from hv_utils.inference.preparation import STANDARD, VIEW, Preparation, preparation_of
+from hv_utils.serve.batching import Judge
+
+REASON = "reason"  # behind the columns of the table: what `hv predict` says on the error stream
+
+
+@dataclass(frozen=True)
+class Model:
+    """The one model that is served, and how.
+
+    Attributes
+    ----------
+    classify : callable
+    facts : dict
+        See `predict.open_classifier`.
+    name : str
+        Of its file, without the folder.
+    um_per_pixel : float or None
+        See `preparation.preparation_of`.
+    batch_size : int
+        Images of one call.
+    """
+
+    classify: Classifier
+    facts: dict[str, Any]
+    name: str
+    um_per_pixel: float | None = None
+    batch_size: int = 4
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        um_per_pixel: float | None = None,
+        why: bool = False,
+        coverage: float | None = None,
+        batch_size: int = 4,
+    ) -> Model:
+        """Load a model as `hv predict` does, see `predict.open_classifier`."""
+        path = default_model() if path is None else Path(path)
+        classify, facts = open_classifier(path, why=why, coverage=coverage)
+        preparation_of(facts, um_per_pixel=um_per_pixel)  # what is refused is refused at once
+        return cls(classify, facts, path.name, um_per_pixel, batch_size)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a route makes of pictures.
+
+    Attributes
+    ----------
+    columns : list of str
+        Of its table.
+    prepare, judge : callable
+        See `batching.Batcher`.
+    about : callable
+        Takes all rows of a request and returns what the answer says beside them.
+    """
+
+    columns: list[str]
+    prepare: Preparation
+    judge: Judge
+    about: Callable[[Sequence[dict]], dict[str, Any]] = lambda _: {}
+
+    def answer(self, rows: Sequence[dict]) -> dict[str, Any]:
+        """Return what is sent: the columns of the table and the reason of each row, NaN as None."""
+        names = [*self.columns, REASON]
+        table = [{name: _plain(row.get(name)) for name in names} for row in rows]
+        return {"rows": table, **self.about(rows)}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def predict(model: Model) -> Work:
+    """Return the work of `hv predict`: its table, and its alarm over strange cells."""
+    facts = model.facts
+    more = {"cells": facts.get(VIEW) == STANDARD, "sets": facts["sets"], "why": facts["why"]}
+    judge = partial(judge_shown, classify=model.classify, batch_size=model.batch_size)
+    return Work(
+        columns(facts["classes"], **more),
+        preparation_of(facts, um_per_pixel=model.um_per_pixel),
+        partial(judge, classes=facts["classes"]),
+        lambda rows: {"alarm": alarm([r["familiarity"] for r in rows if "familiarity" in r])},
+    )
+
+
+# The routes, `POST /<name>` each. A further one, such as `count`, is one entry: a function that
+# takes the `Model` and returns its `Work`. Queue, limits, logs and OpenAPI follow by themselves.
+WORKS: dict[str, Callable[[Model], Work]] = {"predict": predict}
