@@ -352,9 +352,8 @@ def main() -> None:
         click.echo(f"hv: {error}", err=True)
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        kept = sys.argv[1:2] == ["run"] or any(
-            word.startswith(("--csv", "--out")) for word in sys.argv
-        )
+        kept = sys.argv[1:2] in (["run"], ["sweep"])
+        kept |= any(word.startswith(("--csv", "--out")) for word in sys.argv)
         resumes = "; the same command resumes" if kept else ""
         if resumes and (forced := sorted({"--force", "--from"} & set(sys.argv))):
             resumes += f", without {' and '.join(forced)}"

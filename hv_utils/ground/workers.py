@@ -232,8 +232,8 @@ class Scheduler:
             self.renew(error)
         if time.monotonic() - self._seen > WORKERS_S:
             raise HematoVisionError(
-                f"expected workers at the scheduler {self.address}, but for {WORKERS_S:.0f} s there "
-                f"was none: start some with `dask worker {self.address}`; {GOES_ON}"
+                f"expected workers at the scheduler {self.address}, but for {WORKERS_S:.0f} s "
+                f"there was none: start some with `dask worker {self.address}`; {GOES_ON}"
             )
 
     def renew(self, error: BaseException) -> None:

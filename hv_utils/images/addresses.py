@@ -1,4 +1,4 @@
-"""Images at an address, such as `s3://bucket/folder`: listed, and copied here to be read (fsspec)."""
+"""Images at an address, such as `s3://bucket/folder`: listed, and copied here to be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_address(given: str) -> bool:
 
 
 def suffix_of(address: str) -> str:
-    """Return the ending of the file at an address, in lower case; what stands behind `?` is none."""
+    """Return the ending of the file at an address, in lower case, without what `?` asks of it."""
     return PurePosixPath(urlsplit(address).path).suffix.lower()
 
 

@@ -40,7 +40,7 @@ class Listed(NamedTuple):
 
 
 class Catalogue:
-    """Image files in the order in which `add` was called, below one argument in that of their paths.
+    """Image files in the order in which they were added, of one argument in that of their paths.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def alarm(found: Strangers) -> str:
     if binomtest(found.strange, found.cells, RARE, alternative="greater").pvalue >= LEVEL:
         return ""
     return (
-        f"{found.strange:,} of these {found.cells:,} cells are stranger than nine in ten of the cells "
-        "that the model was calibrated on, where one in ten would be: another laboratory, stain or "
+        f"{found.strange:,} of these {found.cells:,} cells are stranger than nine in ten of the "
+        "cells that the model was calibrated on, where one in ten would be: another laboratory, stain or "
         "camera. Probabilities and sets may not hold here; label some cells and run hv adapt"
     )

@@ -72,9 +72,14 @@ def test_a_stop_leaves_no_process_behind(tmp_path):
     import psutil
 
     mark = tmp_path / "mark"
-    with pytest.raises(KeyboardInterrupt), workers(None, count=1) as pool:
-        pool.submit(sleep, str(mark))
-        while not mark.exists() or not mark.read_text():
-            time.sleep(0.05)
-        raise KeyboardInterrupt
+
+    def stop():
+        with workers(None, count=1) as pool:
+            pool.submit(sleep, str(mark))
+            while not mark.exists() or not mark.read_text():
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
     assert not psutil.pid_exists(int(mark.read_text()))

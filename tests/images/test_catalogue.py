@@ -81,5 +81,5 @@ def test_many_images_take_no_more_memory_than_few(tmp_path, monkeypatch):
         return most
 
     peak(100)  # whatever is loaded once
-    few, many = peak(1_000), peak(30_000)
+    few, many = peak(1_000), peak(10_000)
     assert many < few + 100_000
