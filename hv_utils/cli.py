@@ -98,6 +98,63 @@ def run(profile, name, archives, pairs, from_step, until_step, force, jobs, list
     click.echo(f"run folder: {result.folder}")
 
 
+@hv.command()
+@click.option("--profile", default="demo", show_default=True, help="notebooks/profiles/NAME.yaml")
+@click.option("--run", "name", help="Folder below runs/.  [default: the profile's name and -sweep]")
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    type=(str, str),
+    multiple=True,
+    required=True,
+    metavar="KEY VALUES",
+    help="Values of a parameter: 0..9 or 0.2,0.4; may be repeated.",
+)
+@click.option("--until", "until_step", metavar="STEP", help="Leave out what comes behind STEP.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Chains that run at once.  [default: as hv run]"
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Let that Dask scheduler's workers run them.")
+def sweep(profile, name, pairs, until_step, jobs, scheduler) -> None:
+    """Run the chain at each point of a grid of parameters, several side by side.
+
+    Each point has its run folder, runs/NAME/POINT. At the end come a table of all runs, means over
+    the seeds with intervals, and a page that compares them, runs/NAME/index.html.
+
+    A point that fails stops no other; it is named, and the exit status is 1. After Ctrl-C or a kill
+    the same command goes on: what is up to date is skipped. The notebooks' times are taken while
+    others run.
+    """
+    from hv_utils.chain import pipeline, steps
+    from hv_utils.chain.sweep import plan, run_sweep
+    from hv_utils.ground.runs import PROJECT_ROOT
+    from hv_utils.studies.sweeps import sweep_table, sweep_text, write_sweep
+
+    steps.need_notebooks()
+    if scheduler and jobs:
+        raise HematoVisionError(
+            "expected --jobs or --scheduler, but got both: a scheduler's workers have as many "
+            "threads as they were started with"
+        )
+    folder = PROJECT_ROOT / _run_folder(name or f"{profile}-sweep")
+    points = plan(profile, pairs, folder=folder, until_step=until_step)
+    options = {"jobs": jobs or pipeline.JOBS, "scheduler": scheduler}
+    outcomes = run_sweep(points, folder=folder, echo=click.echo, **options)
+    table = sweep_table(outcomes)
+    asked = " ".join(f"-p {key} {values}" for key, values in pairs)
+    command = f"hv sweep --profile {profile} --run {folder.name} {asked}"
+    command += f" --until {until_step}" if until_step else ""
+    page = write_sweep(table, folder, title=f"Sweep {folder.name}", command=command)
+    _say(sweep_text(table))
+    _say(f"page: {page}")
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        _say(f"hv: {outcome.point.name} failed: {outcome.error}", sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
 def _run_folder(name: str) -> Path:
     """Return `runs/<name>`, also where the name was typed with its folder."""
     return Path("runs") / name.removeprefix("runs/")

@@ -3,9 +3,10 @@
     python scripts/measure_scale.py [--turns 3] [--price 0.05] [--json results/scale.json]
 
 Drawn pictures of 320x240 pixels are judged by the travelling model, as `hv predict --out` does, in
-two numbers: their difference gives the speed without the start. The other ways run in turn with it.
-Memory is that of a process which lists a thousand, then a million names and counts their parts.
-What many images would take is that speed times the cores, and the price of a core hour is assumed.
+two numbers: their difference gives the speed without the start. The ways run in turn. Memory is that of
+a process which lists a thousand, then a million names and counts their parts. What many images
+would take follows from the processor time of one, which other work on the machine hardly changes;
+the price of a core hour is assumed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, sleep
 
 import cv2
 import numpy as np
@@ -81,6 +83,12 @@ def seconds(work: Callable[[Path], object]) -> float:
         return perf_counter() - start
 
 
+def processor_s() -> float:
+    """Return the processor time of all processes that this one has started and seen end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def parts(images: list[Path], part_size: int = PART, **options: object) -> float:
     """Return the seconds of `hv predict --out`."""
     options |= {"part_size": part_size, "complain": lambda line: None}
@@ -104,7 +112,7 @@ class Cluster:
         options += ["--scheduler-file", str(file)]
         self._all = [subprocess.Popen([*python, SCHEDULER, *options], **quiet)]
         while not file.exists() or not file.stat().st_size:
-            pass
+            sleep(0.05)
         self.address = json.loads(file.read_text())["address"]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
         for _ in range(workers):
@@ -143,12 +151,12 @@ def summary(runs: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, floa
     return found
 
 
-def on_paper(images_per_core_s: float, price: float) -> list[dict[str, float]]:
+def on_paper(core_s: float, price: float) -> list[dict[str, float]]:
     """Return core hours, cost and hours on many cores, if they scaled without loss."""
     return [
         {
             "images": count,
-            "core_hours": (hours := count / images_per_core_s / 3600),
+            "core_hours": (hours := count * core_s / 3600),
             "cost": hours * price,
             f"hours_on_{MANY_CORES}_cores": hours / MANY_CORES,
         }
@@ -164,7 +172,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     runs: dict = defaultdict(lambda: defaultdict(list))
+    processor: list[float] = []
     counts = sorted({1, cores()})
+    load = os.getloadavg()
     with TemporaryDirectory() as text:
         folder = Path(text) / "images"
         folder.mkdir()
@@ -176,8 +186,12 @@ def main() -> None:
         try:
             for turn in range(asked.turns):
                 for way, options in ways.items():
-                    runs[way]["few"].append(parts(images[:FEW], **options))
-                    runs[way]["many"].append(parts(images, **options))
+                    used = [processor_s()]
+                    for name, some in (("few", images[:FEW]), ("many", images)):
+                        runs[way][name].append(parts(some, **options))
+                        used.append(processor_s())
+                    if "processes" in options:
+                        processor.append(used[2] - 2 * used[1] + used[0])
                     if way.startswith("1 "):
                         small = parts(images[:FEW], part_size=SMALL_PARTS, **options)
                         runs[way]["small"].append(small)
@@ -188,6 +202,7 @@ def main() -> None:
             for cluster in clusters.values():
                 cluster.close()
     found = summary(runs)
+    core_s = median(processor) / (MANY - FEW)
     names = ("pyarrow", "fsspec", "dask", "distributed", "onnxruntime")
     report = {
         "command": shlex.join(["python", *sys.argv]),
@@ -198,10 +213,14 @@ def main() -> None:
         "ways": found,
         "seconds": runs,
         "peak_mb": {f"{count:,} images": peak_mb(count) for count in (1_000, 1_000_000)},
+        "load_before": load,
+        "core_s_per_image": core_s,
         "price_per_core_hour": asked.price,
-        "on_paper": on_paper(found[f"{cores()} processes"]["images_per_s"] / cores(), asked.price),
+        "on_paper": on_paper(core_s, asked.price),
     }
-    print(dump_json({key: report[key] for key in ("ways", "peak_mb", "on_paper")}))
+    print(
+        dump_json({key: report[key] for key in ("ways", "core_s_per_image", "peak_mb", "on_paper")})
+    )
     if asked.json:
         write_text(asked.json, dump_json(report))
 

@@ -13,7 +13,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -162,6 +169,32 @@ def _follow() -> None:
         signal.raise_signal(signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+class Threads:
+    """Threads of this process, for work that itself is done in processes.
+
+    Parameters
+    ----------
+    count : int
+    """
+
+    losses = ()
+
+    def __init__(self, count: int) -> None:
+        self._count, self._pool = count, ThreadPoolExecutor(count)
+        self.submit = self._pool.submit
+
+    def slots(self) -> int:
+        """Return how many there are."""
+        return self._count
+
+    def check(self) -> None:
+        """Return: they live as long as this process."""
+
+    def close(self, *, at_once: bool) -> None:
+        """End the threads when what they are at has ended; `at_once` leaves what waits."""
+        self._pool.shutdown(cancel_futures=at_once)
 
 
 class Scheduler:

@@ -96,5 +96,6 @@ def alarm(found: Strangers) -> str:
     return (
         f"{found.strange:,} of these {found.cells:,} cells are stranger than nine in ten of the "
         "cells that the model was calibrated on, where one in ten would be: another laboratory, "
-        "stain or camera. Probabilities and sets may not hold here; label some cells and run hv adapt"
+        "stain or camera. Probabilities and sets may not hold here; label some cells and run "
+        "hv adapt"
     )
