@@ -3,9 +3,9 @@
     python scripts/measure_scale.py [--turns 3] [--price 0.05] [--json results/scale.json]
 
 Drawn pictures of 320x240 pixels are judged by the travelling model, as `hv predict --out` does, in
-two numbers: their difference gives the speed without the start. The ways run in turn. Memory is that of
-a process which lists a thousand, then a million names and counts their parts. What many images
-would take follows from the processor time of one, which other work on the machine hardly changes;
+two numbers: their difference gives the speed without the start. The ways run in turn. Memory is
+that of a process which lists a thousand, then a million names and counts their parts. What many
+would cost follows from the processor time of one, which other work on the machine hardly changes;
 the price of a core hour is assumed.
 """
 
