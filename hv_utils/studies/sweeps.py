@@ -25,7 +25,7 @@ SCORES = {
     "accuracy": ("accuracy",),
 }
 FIRST = next(iter(SCORES))
-WIDTH, LINE, LEFT, RIGHT = 640, 26, 220, 20  # of the picture, in its own units
+WIDTH, LINE, LEFT, RIGHT = 640, 26, 170, 24  # of the picture, in its own units
 
 
 class Ended(Protocol):
@@ -203,7 +203,7 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 3rem; color: var(-
 code { overflow-wrap: anywhere; }
 .note { color: var(--soft); max-width: 44rem; }
 .wide { overflow-x: auto; }
-svg { display: block; width: 100%; min-width: 32rem; height: auto; }
+svg { display: block; width: 100%; min-width: 26rem; height: auto; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .tick { fill: var(--soft); font-size: 11px; }
 svg line { stroke: var(--rule); }
@@ -226,11 +226,11 @@ td.number, th.number { text-align: right; }
 {% for tick in ticks %}
 <line x1="{{ x(tick) }}" x2="{{ x(tick) }}" y1="4" y2="{{ height - 26 }}"/>
 <text class="tick" x="{{ x(tick) }}" y="{{ height - 10 }}" text-anchor="middle">
-{{ "%.2f" | format(tick) }}</text>
+{{ "%.3f" | format(tick) }}</text>
 {% endfor %}
 {% for one in settings %}
 {% set y = 4 + sizes.line * (loop.index0 + 0.5) %}
-<text x="{{ sizes.left - 14 }}" y="{{ y + 4 }}" text-anchor="end">{{ one.name[:32] }}</text>
+<text x="{{ sizes.left - 14 }}" y="{{ y + 4 }}" text-anchor="end">{{ one.name[:26] }}</text>
 {% if one.low == one.low %}
 <line class="interval" x1="{{ x(one.low) }}" x2="{{ x(one.high) }}" y1="{{ y }}" y2="{{ y }}"/>
 {% endif %}
@@ -249,7 +249,9 @@ the cells that it was judged on, is <em>low</em> to <em>high</em> in the table o
 <h2>{{ heading }}</h2>
 <div class="wide" role="region" aria-label="{{ heading }}" tabindex="0">
 <table>
-<thead><tr>{% for name in rows.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
+<thead><tr>{% for name in rows.columns %}
+<th scope="col"{% if rows[name].dtype.kind == "f" %} class="number"{% endif %}>{{ name }}</th>
+{% endfor %}</tr></thead>
 <tbody>
 {% for row in rows.itertuples(index=False) %}
 <tr>{% for value in row %}{% if is_number(value) %}<td class="number">{{ shown(value) }}</td>

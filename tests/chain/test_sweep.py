@@ -182,6 +182,40 @@ def test_the_command(small, tmp_path, monkeypatch):
     assert "a rate above 0" in page
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("dask")
+def test_a_scheduler_runs_them_and_a_killed_worker_costs_nothing(small, tmp_path):
+    pytest.importorskip("distributed")
+    from dask_cluster import Cluster
+
+    (tmp_path / "dask").mkdir()
+    instead = f"""
+from hv_utils.chain import sweep
+popen = sweep.subprocess.Popen
+def start(command, **options):
+    small = [sys.executable, {str(tmp_path / "small.py")!r}]
+    return popen(small if "hv_utils.chain.sweep" in command else command, **options)
+sweep.subprocess.Popen = start
+"""
+    cluster = Cluster(tmp_path / "dask", more=instead)
+    killed = []
+
+    def kill(line):
+        if not killed:
+            killed.append(cluster.workers[0].kill())
+            cluster.add()
+
+    try:
+        cluster.add()
+        points = [small(seed, 0.2) for seed in range(3)]
+        options = {"folder": tmp_path / "sweep", "jobs": 1, "scheduler": cluster.address}
+        outcomes = run_sweep(points, echo=kill, **options)
+    finally:
+        cluster.close()
+    assert [one.error for one in outcomes] == ["", "", ""]
+    assert [one.metrics["macro_f1"] for one in outcomes] == pytest.approx([0.8, 0.81, 0.82])
+
+
 def test_jobs_and_scheduler_do_not_go_together():
     asked = ["sweep", "-p", "seed", "0..1", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:9"]
     result = CliRunner().invoke(cli.hv, asked)

@@ -1,10 +1,6 @@
 """Parts made by the workers of a Dask scheduler: the same table, whoever is killed meanwhile."""
 
-import os
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,7 @@ import pytest
 from PIL import Image
 from test_onnx_model import write_model
 
-from conftest import ROOT
+from dask_cluster import Cluster, wait_for
 from hv_utils.ground import workers as hands
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.inference.labelling import label_images
@@ -23,73 +19,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dask")]
 pytest.importorskip("distributed")
 pytest.importorskip("pyarrow")
 N_IMAGES = 24
-SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
-WORKER = """
-import sys, time
-import hv_utils
+SLOWLY = """
 from hv_utils.inference import parts
 judge = parts.judge_part
 def slowly(*arguments):
     time.sleep(0.3)
     return judge(*arguments)
 parts.judge_part = slowly
-{more}
-from distributed.cli.dask_worker import main
-main()
 """
 OTHER_VERSION = "hv_utils.__version__ = '0.0.9'"
 
 
-class Cluster:
-    """A scheduler and workers, each a process that can be killed."""
-
-    def __init__(self, folder):
-        self.folder, self.workers, self._all = folder, [], []
-        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
-        file = folder / "scheduler.json"
-        self.scheduler = self._start(SCHEDULER, *options, "--scheduler-file", str(file))
-        wait_for(file.exists)
-        wait_for(lambda: b'"address"' in file.read_bytes())
-        import json
-
-        self.address = json.loads(file.read_text())["address"]
-
-    def _start(self, script, *options):
-        # Elsewhere than the client, who may name images by relative paths.
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, *options],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._all.append(process)
-        return process
-
-    def add(self, *, more=""):
-        options = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
-        folder = self.folder / f"worker-{len(self._all)}"
-        folder.mkdir()
-        script = WORKER.format(more=more)
-        at = ("--local-directory", str(folder))
-        self.workers.append(self._start(script, self.address, *options, *at))
-
-    def close(self):
-        for process in self._all:
-            process.kill()
-            process.wait()
-
-
-def wait_for(happens, *, at_most=60):
-    until = time.monotonic() + at_most
-    while not happens():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def cluster(tmp_path_factory):
-    found = Cluster(tmp_path_factory.mktemp("dask"))
+    found = Cluster(tmp_path_factory.mktemp("dask"), more=SLOWLY)
     yield found
     found.close()
 
