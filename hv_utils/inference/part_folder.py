@@ -208,17 +208,18 @@ def _take_finished(
     complain: Callable[[str], None],
 ) -> None:
     """Count the parts that are there, and refuse those of other images."""
-    there = {int(path.stem[5:]) for path in folder.glob("part-*.parquet")}
+    there = {path.name for path in folder.glob("part-*.parquet")}
     found = len(there)
     for task in _tasks(images, about):
-        if task.number in there:
-            there.remove(task.number)
-            facts = facts_of(part_path(folder, task.number))
+        path = part_path(folder, task.number)
+        if path.name in there:
+            there.remove(path.name)
+            facts = facts_of(path)
             if facts["key"] != task.key:
-                raise _other_images(part_path(folder, task.number))
+                raise _other_images(path)
             report.take(facts)
     if there:
-        raise _other_images(part_path(folder, min(there)))
+        raise _other_images(folder / min(there))
     if found:
         complain(f"going on: {report.images:,} of {len(images):,} images of {folder} were there")
 

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 from test_onnx_model import write_model
@@ -279,6 +281,29 @@ def test_what_does_not_go_together_is_one_line(folder, options, words):
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if "left out" not in line]
     assert words in line
+
+
+def test_a_killed_command_leaves_no_process_and_goes_on(folder):
+    label_images(["images"], csv="t.csv", model="m.onnx", complain=lambda line: None)
+    process = subprocess.Popen(
+        command("--out", "out", "--part-size", "1"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 60
+    while not parts() and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children() if process.poll() is None else []
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    report, _ = label(part_size=1)
+    assert report.images == N_IMAGES
+    pd.testing.assert_frame_equal(table(), pd.read_csv("t.csv"), check_dtype=False)
+    assert not list(Path("out").glob(".*.part*"))
 
 
 def test_nothing_of_it_loads_otherwise(folder):
