@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -142,10 +143,10 @@ def sweep(profile, name, pairs, until_step, jobs, scheduler) -> None:
     options = {"jobs": jobs or pipeline.JOBS, "scheduler": scheduler}
     outcomes = run_sweep(points, folder=folder, echo=click.echo, **options)
     table = sweep_table(outcomes)
-    asked = " ".join(f"-p {key} {values}" for key, values in pairs)
-    command = f"hv sweep --profile {profile} --run {folder.name} {asked}"
-    command += f" --until {until_step}" if until_step else ""
-    page = write_sweep(table, folder, title=f"Sweep {folder.name}", command=command)
+    words = ["hv", "sweep", "--profile", profile, "--run", folder.name]
+    words += [word for pair in pairs for word in ("-p", *pair)]
+    words += ["--until", until_step] if until_step else []
+    page = write_sweep(table, folder, title=f"Sweep {folder.name}", command=shlex.join(words))
     _say(sweep_text(table))
     _say(f"page: {page}")
     failed = [outcome for outcome in outcomes if outcome.error]
