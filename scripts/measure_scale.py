@@ -58,7 +58,6 @@ with tempfile.TemporaryDirectory() as folder:
     with part_folder._listed(["/cells"], Path(folder)) as images:
         for task in part_folder._tasks(images, {"part_size": 500}):
             report.take(part)
-    report.text()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
