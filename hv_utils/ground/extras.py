@@ -30,5 +30,5 @@ def load(module: str, *, extra: str, wanted_for: str) -> ModuleType:
     except ImportError as error:
         raise HematoVisionError(
             f"expected {module.partition('.')[0]} to be installed for {wanted_for}, but it is not "
-            f"({error}): pip install 'hematovision[{extra}]'"
+            f"({error}): pip install '.[{extra}]' in the project's folder"
         ) from error

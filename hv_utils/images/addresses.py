@@ -49,7 +49,7 @@ def open_store(address: str) -> tuple[AbstractFileSystem, str]:
     except ImportError as error:  # names the library that this protocol needs
         raise HematoVisionError(
             f"expected a library for {protocol}:// addresses, but none is installed ({error}): "
-            f"pip install 'hematovision[{extra}]'"
+            f"pip install '.[{extra}]' in the project's folder"
         ) from error
     except ValueError as error:
         raise HematoVisionError(
