@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -98,6 +99,63 @@ def run(profile, name, archives, pairs, from_step, until_step, force, jobs, list
     click.echo(f"run folder: {result.folder}")
 
 
+@hv.command()
+@click.option("--profile", default="demo", show_default=True, help="notebooks/profiles/NAME.yaml")
+@click.option("--run", "name", help="Folder below runs/.  [default: the profile's name and -sweep]")
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    type=(str, str),
+    multiple=True,
+    required=True,
+    metavar="KEY VALUES",
+    help="Values of a parameter: 0..9 or 0.2,0.4; may be repeated.",
+)
+@click.option("--until", "until_step", metavar="STEP", help="Leave out what comes behind STEP.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Chains that run at once.  [default: as hv run]"
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Let that Dask scheduler's workers run them.")
+def sweep(profile, name, pairs, until_step, jobs, scheduler) -> None:
+    """Run the chain at each point of a grid of parameters, several side by side.
+
+    Each point has its run folder, runs/NAME/POINT. At the end come a table of all runs, means over
+    the seeds with intervals, and a page that compares them, runs/NAME/index.html.
+
+    A point that fails stops no other; it is named, and the exit status is 1. After Ctrl-C or a kill
+    the same command goes on: what is up to date is skipped. The notebooks' times are taken while
+    others run.
+    """
+    from hv_utils.chain import pipeline, steps
+    from hv_utils.chain.sweep import plan, run_sweep
+    from hv_utils.ground.runs import PROJECT_ROOT
+    from hv_utils.studies.sweeps import sweep_table, sweep_text, write_sweep
+
+    steps.need_notebooks()
+    if scheduler and jobs:
+        raise HematoVisionError(
+            "expected --jobs or --scheduler, but got both: a scheduler's workers have as many "
+            "threads as they were started with"
+        )
+    folder = PROJECT_ROOT / _run_folder(name or f"{profile}-sweep")
+    points = plan(profile, pairs, folder=folder, until_step=until_step)
+    options = {"jobs": jobs or pipeline.JOBS, "scheduler": scheduler}
+    outcomes = run_sweep(points, folder=folder, echo=click.echo, **options)
+    table = sweep_table(outcomes)
+    words = ["hv", "sweep", "--profile", profile, "--run", folder.name]
+    words += [word for pair in pairs for word in ("-p", *pair)]
+    words += ["--until", until_step] if until_step else []
+    page = write_sweep(table, folder, title=f"Sweep {folder.name}", command=shlex.join(words))
+    _say(sweep_text(table))
+    _say(f"page: {page}")
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        _say(f"hv: {outcome.point.name} failed: {outcome.error}", sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
 def _run_folder(name: str) -> Path:
     """Return `runs/<name>`, also where the name was typed with its folder."""
     return Path("runs") / name.removeprefix("runs/")
@@ -159,7 +217,32 @@ def book(name, force) -> None:
 @click.option(
     "--batch-size", default=4, show_default=True, type=click.IntRange(1), help="Images of one call."
 )
-def predict(paths, csv_path, cam, model, um_per_pixel, why, coverage, batch_size) -> None:
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="For very many images: write the table there, a folder of Parquet parts.",
+)
+@click.option(
+    "--part-size", type=click.IntRange(1), metavar="N", help="Images of a part.  [default: 500]"
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Let the workers of that Dask scheduler make the parts.  [default: the cores here]",
+)
+def predict(
+    paths,
+    csv_path,
+    cam,
+    model,
+    um_per_pixel,
+    why,
+    coverage,
+    batch_size,
+    out,
+    part_size,
+    scheduler,
+) -> None:
     """Label images: files, folders (with all below them) and patterns.
 
     Finds the white cells of each picture, a close crop or a whole field, and prints one row per
@@ -174,29 +257,54 @@ def predict(paths, csv_path, cam, model, um_per_pixel, why, coverage, batch_size
 
     With --csv every row is kept as it comes. After Ctrl-C, a kill or a full disk the same command
     goes on from there, as long as images and model are the same.
+
+    With --out the same table is a folder of Parquet files of 500 images each, made side by side;
+    memory does not grow with their number. After a stop the same command keeps the parts that are
+    there. PATHS may then be addresses, such as s3://bucket/folder or https://host/cell.png; name a
+    folder rather than a pattern where there are very many. With --scheduler the workers of a Dask
+    scheduler make the parts: they need the same version of hematovision, and must see the images.
     """
     from hv_utils.inference.familiarity import alarm
-    from hv_utils.inference.labelling import label_images
 
-    report = label_images(
-        paths,
-        csv=csv_path,
-        cam=cam,
-        model=model,
-        um_per_pixel=um_per_pixel,
-        why=why,
-        coverage=coverage,
-        batch_size=batch_size,
-        complain=lambda line: _say(f"hv: {line}", sys.stderr),
-    )
+    options = {"model": model, "um_per_pixel": um_per_pixel, "why": why, "coverage": coverage}
+    options |= {"batch_size": batch_size}
+    options["complain"] = lambda line: _say(f"hv: {line}", sys.stderr)
+    if out:
+        _refuse_beside("--out", {"--csv": csv_path, "--cam": cam})
+        from hv_utils.inference.part_folder import PART_IMAGES, label_into_parts
+
+        options |= {"part_size": part_size or PART_IMAGES, "scheduler": scheduler}
+        report = label_into_parts(paths, out=out, **options)
+    else:
+        _need_out({"--scheduler": scheduler, "--part-size": part_size}, paths)
+        from hv_utils.inference.labelling import label_images
+
+        report = label_images(paths, csv=csv_path, cam=cam, **options)
     _say(report.text())
     if warning := alarm(report.familiarity):
         _say(f"hv: {warning}", sys.stderr)
-    for what, where in (("table", csv_path), ("overlays", cam)):
+    for what, where in (("table", csv_path), ("overlays", cam), ("parts", out)):
         if where:
             _say(f"{what}: {where}")
     if report.counts["unreadable"]:
         sys.exit(1)
+
+
+def _refuse_beside(one: str, others: dict) -> None:
+    for name, value in others.items():
+        if value:
+            raise HematoVisionError(
+                f"expected {one} or {name}, but got both: give two commands, one with each"
+            )
+
+
+def _need_out(options: dict, paths: tuple[str, ...]) -> None:
+    given = [name for name, value in options.items() if value]
+    given += [path for path in paths if "://" in path and not Path(path).exists()]
+    if given:
+        raise HematoVisionError(
+            f"expected --out beside {given[0]}, but it is not given: name a folder for the parts"
+        )
 
 
 @hv.command()
@@ -444,7 +552,8 @@ def main() -> None:
         click.echo(f"hv: {error}", err=True)
         sys.exit(1)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        kept = sys.argv[1:2] == ["run"] or any(word.startswith("--csv") for word in sys.argv)
+        kept = sys.argv[1:2] in (["run"], ["sweep"])
+        kept |= any(word.startswith(("--csv", "--out")) for word in sys.argv)
         resumes = "; the same command resumes" if kept else ""
         if resumes and (forced := sorted({"--force", "--from"} & set(sys.argv))):
             resumes += f", without {' and '.join(forced)}"

@@ -2,7 +2,7 @@
 
     python scripts/check_demo.py --seeds 0 1 2 3 4 [--json table.json] [-p name value ...]
 
-Each seed has its run, `runs/demo-seed-K`; one that is finished and up to date is only read. The
+The seeds are a sweep, `runs/demo-seeds`; a run that is finished and up to date is only read. The
 table has a row a lesson and a column a seed, each with what was found; a lesson that does not show
 is marked. The exit status is 1 where one is.
 """
@@ -10,7 +10,6 @@ is marked. The exit status is 1 where one is.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hv_utils.chain.pipeline import JOBS
+from hv_utils.chain.sweep import plan, run_sweep
+from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.predictions import from_predictions
 from hv_utils.ground.runs import PROJECT_ROOT, Run
@@ -198,13 +200,14 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     table: dict[str, dict[str, dict]] = {name: {} for name in LESSONS}
     seconds = {}
-    for seed in chosen.seeds:
-        folder = PROJECT_ROOT / chosen.runs / f"{chosen.profile}-seed-{seed}"
-        command = [sys.executable, "-m", "hv_utils.cli", "run", "--profile", chosen.profile]
-        command += ["--run", str(folder), "--until", "audit", "-p", "seed", str(seed)]
-        command += [word for pair in chosen.p for word in ("-p", *pair)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PROJECT_ROOT)
-        run = Run.open(folder)
+    folder = PROJECT_ROOT / chosen.runs / f"{chosen.profile}-seeds"
+    pairs = [("seed", ",".join(map(str, chosen.seeds))), *chosen.p]
+    points = plan(chosen.profile, pairs, folder=folder, until_step="audit")
+    for outcome in run_sweep(points, folder=folder, jobs=JOBS):
+        if outcome.error:
+            raise HematoVisionError(f"{outcome.point.name}: {outcome.error}")
+        seed = int(outcome.point.varied["seed"])
+        run = Run.open(outcome.point.run_dir)
         seconds[seed] = round(sum(run.manifest["seconds"].values()))
         for name, look in LESSONS.items():
             shown = look(run)

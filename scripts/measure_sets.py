@@ -22,7 +22,7 @@ from measure_laboratories import judge, pbc_test, raabin, zheng
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.predictions import from_predictions, prob_columns
 from hv_utils.ground.runs import REFERENCE_RESULTS, environment
-from hv_utils.inference.familiarity import alarm
+from hv_utils.inference.familiarity import Strangers, alarm
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, OnnxClassifier
 from hv_utils.inference.predict import TRAVELLING_MODEL
 from hv_utils.scores.calibration import apply_temperature
@@ -49,7 +49,7 @@ def at_coverages(model: OnnxClassifier, table: pd.DataFrame, probs: np.ndarray) 
 def alarms(p_values: np.ndarray, rng: np.random.Generator) -> float:
     """Return how often fifty cells drawn from a set set off the alarm."""
     drawn = (rng.choice(p_values, CELLS, replace=False) for _ in range(FOLDERS))
-    return float(np.mean([bool(alarm(list(folder))) for folder in drawn]))
+    return float(np.mean([bool(alarm(Strangers.among(folder))) for folder in drawn]))
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def files_below(folder: str | Path) -> Iterator[Path]:
+def files_below(folder: str | Path, *, ordered: bool = True) -> Iterator[Path]:
     """Yield the files at any depth below a folder, in the order of their paths.
 
     Hidden and system files and folders are passed over, see `is_system`. Links to folders are
@@ -149,6 +149,8 @@ def files_below(folder: str | Path) -> Iterator[Path]:
     ----------
     folder : str or Path
         Entered whatever its own name is.
+    ordered : bool
+        Where the order does not matter, no folder's names are held in memory.
 
     Yields
     ------
@@ -160,21 +162,21 @@ def files_below(folder: str | Path) -> Iterator[Path]:
     OSError
         Where a folder cannot be read.
     """
-    yield from _files_below(str(folder), set())
+    yield from _files_below(str(folder), set(), ordered)
 
 
-def _files_below(folder: str, seen: set[tuple[int, int]]) -> Iterator[Path]:
+def _files_below(folder: str, seen: set[tuple[int, int]], ordered: bool) -> Iterator[Path]:
     facts = os.stat(folder)
     if (facts.st_dev, facts.st_ino) in seen:
         return
     seen.add((facts.st_dev, facts.st_ino))
     with os.scandir(folder) as found:
-        entries = [entry for entry in found if not is_system(entry.name)]
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        if _is_folder(entry):
-            yield from _files_below(entry.path, seen)
-        else:
-            yield Path(entry.path)
+        entries = (entry for entry in found if not is_system(entry.name))
+        for entry in sorted(entries, key=lambda entry: entry.name) if ordered else entries:
+            if _is_folder(entry):
+                yield from _files_below(entry.path, seen, ordered)
+            else:
+                yield Path(entry.path)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

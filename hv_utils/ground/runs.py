@@ -85,6 +85,8 @@ class Run:
                 "or mend the permissions"
             ) from error
         run = cls(folder.resolve())
+        if "pandas" in sys.modules:  # a notebook, or whoever is about to make tables
+            _keep_file_names()
         hold_in_notebook(run.folder)
         return run
 
@@ -121,6 +123,7 @@ class Run:
         """
         import pandas as pd
 
+        _keep_file_names()
         return pd.read_csv(
             self.need(name, made_by=made_by),
             dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(SOURCE_COLUMNS, "string"),
@@ -168,6 +171,13 @@ class Run:
                     manifest[key] = value
             self.write_json("manifest.json", manifest)
         return manifest
+
+
+def _keep_file_names() -> None:
+    """Let pandas hold text as Python does: pyarrow, where it is installed, takes UTF-8 alone."""
+    import pandas as pd
+
+    pd.set_option("mode.string_storage", "python")
 
 
 def environment() -> dict[str, Any]:

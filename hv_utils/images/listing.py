@@ -62,14 +62,19 @@ def images_below(folder: str | Path) -> Listing:
         Where a folder cannot be read.
     """
     listing = Listing()
-    with _readable(folder):
-        for path in files_below(folder):
-            suffix = path.suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                listing.files.append(path)
-            else:
-                listing.others[suffix] += 1
+    with readable(folder):
+        listing.files += images_among(files_below(folder), listing.others)
     return listing
+
+
+def images_among(files: Iterable[Path], others: Counter) -> Iterator[Path]:
+    """Yield the image files, by their endings, and count the others in `others`."""
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            yield path
+        else:
+            others[suffix] += 1
 
 
 def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = None) -> Listing:
@@ -97,9 +102,7 @@ def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = Non
     ours = os.path.realpath(Path(besides).expanduser()) + os.sep if besides else None
     real_folder = lru_cache(os.path.realpath)  # a folder holds many files
     for given in paths:
-        named = _named(str(given))
-        listing.others += named.others
-        for path in named.files:
+        for path in images_named(str(given), listing.others):
             folder, name = os.path.split(path)
             real = os.path.join(real_folder(folder), name)
             if os.path.islink(path):
@@ -117,40 +120,47 @@ def find_images(paths: Iterable[str | Path], *, besides: str | Path | None = Non
     return listing
 
 
-def _named(given: str) -> Listing:
-    """Return the files behind one argument; see `find_images`."""
+def images_named(given: str, others: Counter, *, ordered: bool = True) -> Iterator[Path]:
+    """Yield the files behind one argument; see `find_images`.
+
+    Parameters
+    ----------
+    given : str
+    others : Counter
+        Takes the files that are no images, by their endings.
+    ordered : bool
+        See `files.files_below`.
+    """
     if not given:
         raise HematoVisionError(
             "expected an image, a folder or a pattern, but the path is empty: "
             "is a variable of the shell unset?"
         )
-    listing = Listing()
-    with _readable(given):
+    beside, none = Counter(), True
+    with readable(given):
         found = matches(given)
         for path in found:
             if path.name.lower() in SYSTEM_NAMES:  # from `folder/*`, as the shell expands it
                 continue
-            if path.is_dir():
-                below = images_below(path)
-                listing.files += below.files
-                listing.others += below.others
-            else:
-                listing.files.append(path)
+            below = images_among(files_below(path, ordered=ordered), beside)
+            for file in below if path.is_dir() else [path]:
+                none = False
+                yield file
     if not found:
         raise HematoVisionError(
             f"expected an image, a folder or a pattern, but nothing is at {given}: check the path"
         )
-    if not listing.files and Path(given).name.lower() not in SYSTEM_NAMES:
+    others.update(beside)
+    if none and Path(given).name.lower() not in SYSTEM_NAMES:
         raise HematoVisionError(
             f"expected images in the folder {given}, but it has none: "
-            f"{listing.left_out() or 'it is empty'}; files ending in "
+            f"{Listing(others=beside).left_out() or 'it is empty'}; files ending in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))} are looked for"
         )
-    return listing
 
 
 @contextmanager
-def _readable(what: str | Path) -> Iterator[None]:
+def readable(what: str | Path) -> Iterator[None]:
     """Turn the system's refusals while looking for files into one line."""
     try:
         yield

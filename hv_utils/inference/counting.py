@@ -14,7 +14,7 @@ from hv_utils.fields.scale import check_scale
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, dump_json, write_text
 from hv_utils.ground.predictions import prob_columns
-from hv_utils.ground.workers import in_order
+from hv_utils.ground.threads import in_order
 from hv_utils.images.listing import find_images
 from hv_utils.inference.count_report import APART, Count, draw_field
 from hv_utils.inference.detector import WHITE, Detector

@@ -8,7 +8,8 @@ whatever the share of each class; where many more are, guarantees and probabilit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,13 +45,41 @@ class Familiarity(Ranks):
         return found
 
 
-def alarm(p_values: Sequence[float]) -> str:
+@dataclass
+class Strangers:
+    """How many of some cells are strange: counted one by one, however many there are.
+
+    Attributes
+    ----------
+    strange : int
+        Cells of familiarity `RARE` or less.
+    cells : int
+        All of them.
+    """
+
+    strange: int = 0
+    cells: int = 0
+
+    @classmethod
+    def among(cls, p_values: Iterable[float]) -> Strangers:
+        """Count the strange ones among cells of these familiarities."""
+        found = cls()
+        for p_value in p_values:
+            found.add(p_value)
+        return found
+
+    def add(self, p_value: float) -> None:
+        """Count a cell of this familiarity."""
+        self.strange += bool(p_value <= RARE)
+        self.cells += 1
+
+
+def alarm(found: Strangers) -> str:
     """Say in a line that cells are not like those that a model was calibrated on.
 
     Parameters
     ----------
-    p_values : sequence of float
-        The familiarity of each cell.
+    found : Strangers
 
     Returns
     -------
@@ -58,15 +87,15 @@ def alarm(p_values: Sequence[float]) -> str:
         "" where too many strange cells could be chance (an exact binomial test, one-sided, at
         `LEVEL`), or where there are fewer than `LEAST_CELLS`.
     """
-    if len(p_values) < LEAST_CELLS:
+    if found.cells < LEAST_CELLS:
         return ""
     from scipy.stats import binomtest
 
-    strange = int((np.asarray(p_values) <= RARE).sum())
-    if binomtest(strange, len(p_values), RARE, alternative="greater").pvalue >= LEVEL:
+    if binomtest(found.strange, found.cells, RARE, alternative="greater").pvalue >= LEVEL:
         return ""
     return (
-        f"{strange:,} of these {len(p_values):,} cells are stranger than nine in ten of the cells "
-        "that the model was calibrated on, where one in ten would be: another laboratory, stain or "
-        "camera. Probabilities and sets may not hold here; label some cells and run hv adapt"
+        f"{found.strange:,} of these {found.cells:,} cells are stranger than nine in ten of the "
+        "cells that the model was calibrated on, where one in ten would be: another laboratory, "
+        "stain or camera. Probabilities and sets may not hold here; label some cells and run "
+        "hv adapt"
     )

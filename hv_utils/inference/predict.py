@@ -15,7 +15,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.runs import PROJECT_ROOT
-from hv_utils.ground.workers import in_order
+from hv_utils.ground.threads import in_order
 from hv_utils.inference.morphology import read_morphology
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, SHIPPED_MODEL, OnnxClassifier, Verdicts
 from hv_utils.inference.preparation import PLACE, Picture, Preparation, Shown, preparation_of

@@ -6,15 +6,18 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.predictions import prob_columns
 from hv_utils.images.reading import read_image
+from hv_utils.inference.familiarity import Strangers
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, STATUSES, UNREADABLE
 
 SHOWN = 40
@@ -44,7 +47,7 @@ class Report:
         Rows by status.
     predicted : Counter
         Rows with status `ok` by class.
-    familiarity : list of float
+    familiarity : Strangers
         Of the cells judged now, where the model tells it.
     """
 
@@ -54,20 +57,37 @@ class Report:
         self.shown = shown
         self.sets = sets
         self.rows: list[dict] = []
-        self.familiarity: list[float] = []
+        self.familiarity = Strangers()
         self.counts: Counter = Counter()
         self.predicted: Counter = Counter()
 
     def add(self, row: Mapping) -> None:
         """Take in one row of the prediction table."""
-        self.images += not row.get("cell", 1) > 1  # where no cell was found it is NaN
+        self.images += begins_image(row)
         self.counts[row["status"]] += 1
         if row["status"] == OK:
             self.predicted[row["predicted"]] += 1
         if "familiarity" in row:
-            self.familiarity.append(row["familiarity"])
+            self.familiarity.add(row["familiarity"])
         if len(self.rows) < self.shown:
             self.rows.append({name: row[name] for name in row if name not in ("heat_map", "view")})
+
+    def tallies(self) -> dict[str, Any]:
+        """Return all counts as JSON holds them, for `take`."""
+        return {
+            "images": self.images,
+            "counts": self.counts,
+            "predicted": self.predicted,
+            "familiarity": asdict(self.familiarity),
+        }
+
+    def take(self, tallies: Mapping[str, Any]) -> None:
+        """Add the counts of another report; its rows are not shown."""
+        self.images += tallies["images"]
+        self.counts.update(tallies["counts"])
+        self.predicted.update(tallies["predicted"])
+        self.familiarity.strange += tallies["familiarity"]["strange"]
+        self.familiarity.cells += tallies["familiarity"]["cells"]
 
     def text(self) -> str:
         """Return the table and, where it does not hold all images, the summary, as printed."""
@@ -116,6 +136,11 @@ class Report:
         return capture.get().rstrip("\n")
 
 
+def begins_image(row: Mapping) -> bool:
+    """Tell whether a row is the first of its image."""
+    return not row.get("cell", 1) > 1  # where no cell was found it is NaN
+
+
 def _in_a_sentence(row: Mapping, folder: str) -> str:
     number = f", cell {_whole(row['cell'])}" if "cell" in row else ""
     name = f"{os.path.relpath(row['path'], folder)}{number}"
@@ -132,18 +157,23 @@ def _common_folder(paths: list[str]) -> str:
 
 
 @contextmanager
-def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
+def progress(
+    rows: Iterable[Any], *, total: int, images: Callable[[Any], int] = begins_image
+) -> Iterator[Iterable[Any]]:
     """Show a progress bar while `rows` are used, where there are many and somebody looks on.
 
     Parameters
     ----------
-    rows : iterable of dict
+    rows : iterable
+        Rows of the table, or whatever `images` takes.
     total : int
         Images.
+    images : callable
+        Tells how many images are done with a row.
 
     Yields
     ------
-    iterable of dict
+    iterable
         The same rows.
     """
     if total < PROGRESS_FROM or not sys.stderr.isatty():
@@ -156,7 +186,7 @@ def progress(rows: Iterable[dict], *, total: int) -> Iterator[Iterable[dict]]:
     # On the error stream, so that the table can be redirected.
     with Progress("predicting", *shown, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("predicting", total=total)
-        yield (bar.advance(task, not row.get("cell", 1) > 1) or row for row in rows)
+        yield (bar.advance(task, images(row)) or row for row in rows)
 
 
 def overlay_paths(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hv_utils.inference.familiarity import LEVEL, Familiarity, alarm
+from hv_utils.inference.familiarity import LEVEL, Familiarity, Strangers, alarm
 
 
 def at_home(rng, n):
@@ -28,16 +28,20 @@ def test_false_alarms_are_rare_and_another_laboratory_is_noticed():
     rng, alarms = np.random.default_rng(1), []
     for _ in range(300):
         usual = Familiarity.fit(*at_home(rng, 800), n_classes=2)
-        alarms.append(bool(alarm(usual.p_values(*at_home(rng, 60)))))
+        alarms.append(bool(alarm(Strangers.among(usual.p_values(*at_home(rng, 60))))))
         distances, labels = at_home(rng, 60)
-        assert "label some cells and run hv adapt" in alarm(usual.p_values(distances + 0.2, labels))
+        assert "label some cells and run hv adapt" in alarm(
+            Strangers.among(usual.p_values(distances + 0.2, labels))
+        )
     assert np.mean(alarms) <= 10 * LEVEL
 
 
 def test_a_handful_of_strange_cells_sets_off_nothing():
-    assert alarm([]) == ""
-    assert alarm([0.001] * 19) == ""
-    assert alarm([0.001] * 20).startswith("20 of these 20 cells are stranger than nine in ten")
+    assert alarm(Strangers.among([])) == ""
+    assert alarm(Strangers.among([0.001] * 19)) == ""
+    assert alarm(Strangers.among([0.001] * 20)).startswith(
+        "20 of these 20 cells are stranger than nine in ten"
+    )
 
 
 def test_a_class_without_calibration_cells_is_never_strange():
