@@ -26,11 +26,10 @@ from hv_utils.ground.progress import print_progress
 from hv_utils.ground.runs import environment
 from hv_utils.images.reading import read_image
 from hv_utils.inference.count_report import DOUBTFUL, FINDINGS, NO_WHITE_CELLS, Count
-from hv_utils.inference.counting import CountedField, count_field
+from hv_utils.inference.counting import CountedField, count_field, field_options
 from hv_utils.inference.detector import Detector
 from hv_utils.inference.onnx_model import UNSURE
 from hv_utils.inference.predict import open_classifier
-from hv_utils.inference.preparation import HUE, LARGEST
 from hv_utils.network.laboratories import LABORATORIES
 from hv_utils.scores.differential import exact_limits, rebalanced
 
@@ -151,11 +150,12 @@ def main() -> None:
     held = pictures[(pictures["part"] == "test") & ~pictures["label"].isin(NO_WHITE_CELLS)]
     held = held.sample(frac=1, random_state=options.seed)
     classify, meta = open_classifier()
-    given = {"side": meta["size"][0], "hue": meta.get(HUE), "largest_um2": meta.get(LARGEST, {})}
     progress, rows, extra = print_progress("composed fields"), [], 0
     fields = compose(held, options.folder)
     for number, (path, part) in enumerate(fields, 1):
-        field = count_field(path, detector=Detector.load(), classify=classify, meta=meta, **given)
+        field = count_field(
+            path, detector=Detector.load(), classify=classify, meta=meta, **field_options(meta)
+        )
         found = outcomes(field, part)
         extra += sum(row["kind"] == "white" for row in field.rows) - sum(
             row["status"] != LOST for row in found

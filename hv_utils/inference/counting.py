@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,19 +14,25 @@ from typing import Any
 from hv_utils.fields.scale import check_scale
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, dump_json, write_text
-from hv_utils.ground.predictions import prob_columns
 from hv_utils.ground.threads import in_order
 from hv_utils.images.listing import find_images
 from hv_utils.inference.count_report import APART, Count, draw_field
 from hv_utils.inference.detector import WHITE, Detector
-from hv_utils.inference.field import read_field
-from hv_utils.inference.onnx_model import OK, UNREADABLE
+from hv_utils.inference.field import BOX, read_field
+from hv_utils.inference.onnx_model import NOT_A_CELL, OK, UNREADABLE
 from hv_utils.inference.predict import Classifier, judge_shown, open_classifier
-from hv_utils.inference.preparation import HUE, LARGEST, STANDARD, VIEW
+from hv_utils.inference.preparation import (
+    HUE,
+    LARGEST,
+    STANDARD,
+    VIEW,
+    Picture,
+    Preparation,
+    Shown,
+)
 from hv_utils.inference.reports import overlay_paths, progress
 from hv_utils.inference.table_file import table_file, table_key
 
-BOX = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ["path", "kind", "predicted", "confidence", "status", *BOX]
 
 
@@ -97,16 +104,10 @@ def count_fields(
     listing = find_images(paths, besides=overlays)
     files = listing.files
     classify, meta = open_classifier(model)
-    if meta.get(VIEW) != STANDARD:
-        raise HematoVisionError(
-            "expected a model of cells, but this one takes whole pictures: leave --model out, or "
-            "name one from `make model-abroad` or `hv adapt`"
-        )
+    options = {**field_options(meta), "um_per_pixel": um_per_pixel}
     count = Count(meta, doubtful=doubtful, rebalance=rebalance)
     if listing.others:
         complain(listing.left_out())
-    options = {"side": meta["size"][0], "um_per_pixel": um_per_pixel}
-    options |= {"hue": meta.get(HUE), "largest_um2": meta.get(LARGEST, {})}
     look = partial(count_field, detector=Detector.load(), classify=classify, meta=meta, **options)
     drawn = overlay_paths(files, overlays, mark="counted") if overlays else {}
     with ExitStack() as stack:
@@ -175,18 +176,68 @@ def count_field(
         field = read_field(path, detector, **options)
     except HematoVisionError as error:
         return CountedField(str(path), [], [str(error)], UNREADABLE)
-    whites = [(path, shown) for shown in field.whites]
-    judged = judge_shown(whites, classify, classes=meta["classes"])
-    kept = [*COLUMNS, *prob_columns(meta["classes"])]
-    rows = [{"kind": WHITE, **{name: row[name] for name in kept if name in row}} for row in judged]
+    rows = cell_rows([(path, cell) for cell in field.cells], classify, classes=meta["classes"])
     doubts = list(field.doubts)
-    for kind, finds in field.others.items():
-        for box, score in zip(finds.boxes, finds.scores, strict=True):
-            place = dict(zip(BOX, map(float, box), strict=True))
-            row = {"path": str(path), "kind": kind, "predicted": "", "status": OK}
-            rows.append({**row, "confidence": float(score), **place})
     if not rows and not doubts:
         doubts.append(f"expected cells, but {path} shows none: take a field with cells in it")
-    for row in rows:
-        row |= {name: round(row[name], 1) for name in BOX}
     return CountedField(str(path), rows, doubts)
+
+
+def cell_rows(
+    cells: Sequence[tuple[Picture, Shown]],
+    classify: Classifier,
+    *,
+    classes: Sequence[str],
+    batch_size: int = 32,
+) -> list[dict]:
+    """Name the white ones of cells from `field.read_field`; a row each, see `COLUMNS`.
+
+    Red cells and platelets have no name; their confidence is the detector's.
+    """
+    rows = judge_shown(cells, classify, classes=classes, batch_size=batch_size)
+    for row in rows:
+        if row.get("kind", WHITE) != WHITE:
+            row["confidence"] = row["found"]
+    return rows
+
+
+def count_preparation(facts: Mapping[str, Any], *, um_per_pixel: float | None) -> Preparation:
+    """Return what turns a field into its cells, for `cell_rows`; it raises nothing.
+
+    A field that cannot be read is one row that says so, and so is one without cells.
+    """
+    detector = Detector.load()
+    options = {**field_options(facts), "um_per_pixel": um_per_pixel}
+    nowhere = {"kind": "", **dict.fromkeys(BOX, math.nan)}
+
+    def prepare(path: Picture) -> list[Shown]:
+        try:
+            field = read_field(path, detector, **options)
+        except HematoVisionError as error:
+            return [Shown(None, UNREADABLE, str(error), nowhere)]
+        reason = "; ".join(field.doubts)
+        if not field.cells:
+            return [Shown(None, NOT_A_CELL, reason or f"{path} shows no cell", nowhere)]
+        return [replace(field.cells[0], reason=reason), *field.cells[1:]]
+
+    return prepare
+
+
+def field_options(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `field.read_field` needs to know of a model.
+
+    Raises
+    ------
+    HematoVisionError
+        For a model of whole pictures.
+    """
+    if facts.get(VIEW) != STANDARD:
+        raise HematoVisionError(
+            "expected a model of cells, but this one takes whole pictures: leave --model out, or "
+            "name one from `make model-abroad` or `hv adapt`"
+        )
+    return {
+        "side": facts["size"][0],
+        "hue": facts.get(HUE),
+        "largest_um2": facts.get(LARGEST, {}),
+    }

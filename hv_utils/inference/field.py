@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 
 import cv2
@@ -15,10 +14,11 @@ from hv_utils.fields.scale import measure_scale
 from hv_utils.fields.stain import Stain
 from hv_utils.fields.view import Middle, in_hue, standard_view
 from hv_utils.images.reading import read_image
-from hv_utils.inference.detector import PLATELET, RED, WHITE, Detector, Finds, at_scale
-from hv_utils.inference.onnx_model import UNSURE
-from hv_utils.inference.preparation import Shown
+from hv_utils.inference.detector import PLATELET, RED, WHITE, Detector, at_scale
+from hv_utils.inference.onnx_model import OK, UNSURE
+from hv_utils.inference.preparation import Picture, Shown
 
+BOX = ("xmin", "ymin", "xmax", "ymax")
 EDGE = 2  # pixels from the edge at which a box ends that goes on beyond it
 THICK = 0.8  # share of a field that is stained: cells lie over one another
 ABOVE_GROUND, MOST_BRIGHTER = 0.08, 0.025  # optical density; share of a field that may be brighter
@@ -33,25 +33,21 @@ class Field:
 
     Attributes
     ----------
-    path : Path
-    whites : list of Shown
-        What the classifier is to judge; `place` holds the box in pixels of the field.
-    others : dict of str to Finds
-        Red cells and platelets.
+    cells : list of Shown
+        White ones first, with the view that the classifier is to judge; red cells and platelets
+        without. `place` holds the kind, the box in pixels of the field and `found`, the score.
     um_per_pixel : float
     doubts : list of str
         Why a count of this field is doubtful, a line each.
     """
 
-    path: Path
-    whites: list[Shown]
-    others: dict[str, Finds]
+    cells: list[Shown]
     um_per_pixel: float
     doubts: list[str] = field(default_factory=list)
 
 
 def read_field(
-    path: Path,
+    path: Picture,
     detector: Detector,
     *,
     side: int,
@@ -66,7 +62,7 @@ def read_field(
 
     Parameters
     ----------
-    path : Path
+    path : Path or SentImage
     detector : Detector
     side, hue, largest_um2, um_per_pixel
         As in `preparation.cells_of`.
@@ -90,15 +86,26 @@ def read_field(
             )
     found = detector.sure(detector.candidates(image, scale, stain.ground))
     finding = find_cells(image, um_per_pixel=scale.um_per_pixel)
-    whites = [
-        _shown(image, finding, box, float(score), side, hue, largest_um2)
-        for box, score in zip(found.of(WHITE).boxes, found.of(WHITE).scores, strict=True)
+    whites = found.of(WHITE)
+    cells = [
+        _white_cell(image, finding, box, score, side, hue, largest_um2)
+        for box, score in zip(whites.boxes, whites.scores, strict=True)
     ]
-    others = {kind: found.of(kind) for kind in (RED, PLATELET)}
-    return Field(path, whites, others, scale.um_per_pixel, [f"{path}: {line}" for line in doubts])
+    for kind in (RED, PLATELET):
+        own = found.of(kind)
+        cells += [
+            Shown(None, OK, place=_place(kind, box, score))
+            for box, score in zip(own.boxes, own.scores, strict=True)
+        ]
+    return Field(cells, scale.um_per_pixel, [f"{path}: {line}" for line in doubts])
 
 
-def _shown(image, finding: Finding, box, score, side, hue, largest_um2) -> Shown:
+def _place(kind: str, box: np.ndarray, score: float) -> dict[str, float | str]:
+    corners = dict(zip(BOX, (round(float(side), 1) for side in box), strict=True))
+    return {"kind": kind, **corners, "found": float(score)}
+
+
+def _white_cell(image, finding: Finding, box, score, side, hue, largest_um2) -> Shown:
     """Cut one white cell out for the classifier."""
     own = _measured(finding, box)
     height, width = image.shape[:2]
@@ -111,8 +118,7 @@ def _shown(image, finding: Finding, box, score, side, hue, largest_um2) -> Shown
         barred = tuple(name for name, most in largest_um2.items() if own.nucleus_um2 > most)
     view = standard_view(image, finding, middle, side=side)
     view = view if hue is None else in_hue(view, hue)
-    place = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(float, box), strict=True))
-    return Shown(view, UNSURE if cut else "", "", {**place, "found": score}, barred)
+    return Shown(view, UNSURE if cut else "", place=_place(WHITE, box, score), barred=barred)
 
 
 def _measured(finding: Finding, box: np.ndarray) -> Cell | None:

@@ -18,7 +18,7 @@ from hv_utils.serve.batching import Batcher
 from hv_utils.serve.doorkeeper import Doorkeeper
 from hv_utils.serve.limits import HUNG_UP, RETRY_AFTER, Limits, Refusal
 from hv_utils.serve.uploads import FIELD, Uploads
-from hv_utils.serve.works import REASON, WORKS, Model, Work
+from hv_utils.serve.works import REASON, Model, Work, works_of
 
 PAGE = Path(__file__).parent / "static" / "service.html"
 OPEN = ("/", "/health")  # without a token: they tell nothing and cost nothing
@@ -38,7 +38,7 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     hosts: frozenset[str] | None = None,
-    works: Mapping[str, Callable[[Model], Work]] = WORKS,
+    works: Mapping[str, Callable[[Model], Work]] | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -52,15 +52,15 @@ def create_app(
     hosts : frozenset of str, optional
         Names by which the service may be called, by default any: on loopback a web page elsewhere
         must not reach it under a name of its own.
-    works : mapping of str to callable
-        The routes, see `works.WORKS`.
+    works : mapping of str to callable, optional
+        The routes, by default `works.works_of(model)`.
 
     Returns
     -------
     FastAPI
     """
     limits = limits or Limits()
-    made = {name: make(model) for name, make in works.items()}
+    made = {name: make(model) for name, make in (works or works_of(model)).items()}
     options = {"batch_size": model.batch_size, "capacity": limits.queue}
     batchers = {name: Batcher(work.prepare, work.judge, **options) for name, work in made.items()}
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hv_utils.inference.counting import COLUMNS, cell_rows, count_preparation
 from hv_utils.inference.familiarity import alarm
 from hv_utils.inference.predict import (
     Classifier,
@@ -106,6 +107,22 @@ def predict(model: Model) -> Work:
     )
 
 
-# The routes, `POST /<name>` each. A further one, such as `count`, is one entry: a function that
-# takes the `Model` and returns its `Work`. Queue, limits, logs and OpenAPI follow by themselves.
-WORKS: dict[str, Callable[[Model], Work]] = {"predict": predict}
+def count(model: Model) -> Work:
+    """Return the work of `hv count`: a row a cell; what speaks against a field is a reason."""
+    judge = partial(cell_rows, classify=model.classify, batch_size=model.batch_size)
+    return Work(
+        COLUMNS,
+        count_preparation(model.facts, um_per_pixel=model.um_per_pixel),
+        partial(judge, classes=model.facts["classes"]),
+    )
+
+
+# The routes, `POST /<name>` each. A further one is one entry: a function that takes the `Model` and
+# returns its `Work`. Queue, limits, logs and OpenAPI follow by themselves.
+WORKS: dict[str, Callable[[Model], Work]] = {"predict": predict, "count": count}
+
+
+def works_of(model: Model) -> dict[str, Callable[[Model], Work]]:
+    """Return the routes that a model can serve: one of whole pictures cannot count."""
+    able = model.facts.get(VIEW) == STANDARD
+    return {name: work for name, work in WORKS.items() if able or name != "count"}

@@ -82,3 +82,45 @@ def test_a_fault_is_one_line_and_the_log_says_where(client, caplog):
     assert "judge" in line["error"]
     assert "Jane" not in JsonLines().format(record)
     assert send(client, "good")[0] == 200
+
+
+def test_a_count_over_http_is_that_of_the_command(model, tmp_path):
+    """The same fields, the same rows; a field without cells and a broken one have a row each."""
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+
+    from hv_utils.drawn.smear import draw_photo
+    from hv_utils.inference.counting import COLUMNS, count_fields
+
+    Image.fromarray(draw_photo("monocyte", rng=np.random.default_rng(1)).image).save(
+        tmp_path / "a.png"
+    )
+    Image.fromarray(np.full((480, 640, 3), 235, np.uint8)).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_text("no image")
+    table = tmp_path / "own.csv"
+    count_fields([tmp_path / "a.png"], csv=table, complain=lambda line: None)
+    with in_a_thread(create_app(model, limits=Limits()), Limits()) as client:
+        names = ("a.png", "b.png", "c.png")
+        files = [(name, (tmp_path / name).read_bytes()) for name in names]
+        rows = client.send(files, path="/count")[2]["rows"]
+    assert set(rows[0]) == {*COLUMNS, "reason"}
+    by_field = {name: [row for row in rows if row["path"] == name] for name in names}
+    own = pd.read_csv(table, keep_default_na=False)
+    for row, (_, expected) in zip(by_field["a.png"], own.iterrows(), strict=True):
+        assert row["kind"] == expected["kind"]
+        assert row["predicted"] == expected["predicted"]
+        assert row["confidence"] == pytest.approx(expected["confidence"], abs=1e-5)
+        assert row["xmin"] == expected["xmin"]
+    (blank,), (broken,) = by_field["b.png"], by_field["c.png"]
+    assert blank["status"] == "not_a_cell"
+    assert "nothing stands out" in blank["reason"]
+    assert broken["status"] == "unreadable"
+    assert broken["xmin"] is None
+
+
+def test_a_model_of_whole_pictures_does_not_count(tmp_path):
+    from hv_utils.inference.onnx_model import SHIPPED_MODEL
+    from hv_utils.serve.works import works_of
+
+    assert set(works_of(Model.open(SHIPPED_MODEL))) == {"predict"}
