@@ -6,15 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from typing import Any
 
 
-def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int
-) -> Iterator[Result]:
+def in_order(work: Callable[[Any], Any], items: Iterable[Any], *, workers: int) -> Iterator[Any]:
     """Yield what `work` makes of each item, in the order of the items.
 
     Parameters

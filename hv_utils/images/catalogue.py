@@ -6,9 +6,9 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.images.addresses import files_at, is_address, suffix_of
@@ -22,7 +22,8 @@ create table images (
 """
 
 
-class Listed(NamedTuple):
+@dataclass(frozen=True)
+class Listed:
     """An image file, and by what it is known again.
 
     Attributes

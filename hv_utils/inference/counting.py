@@ -196,8 +196,8 @@ def cell_rows(
     """
     rows = judge_shown(cells, classify, classes=classes, batch_size=batch_size)
     for row in rows:
-        if row.get("kind", WHITE) != WHITE:
-            row["confidence"] = row["found"]
+        if row["kind"] != WHITE:
+            row["confidence"] = row.get("found", math.nan)  # of no cell there is none
     return rows
 
 

@@ -23,7 +23,7 @@ EDGE = 2  # pixels from the edge at which a box ends that goes on beyond it
 THICK = 0.8  # share of a field that is stained: cells lie over one another
 ABOVE_GROUND, MOST_BRIGHTER = 0.08, 0.025  # optical density; share of a field that may be brighter
 LEAST_CONTRAST = 25  # grey levels between ground and what is stained; in blank fields noise
-LEAST_SHARPNESS = 0.125  # steepest outlines a pixel of 0.2 µm, as a share of the contrast
+LEAST_SHARPNESS = 0.11  # steepest outlines a pixel of 0.2 µm, as a share of the contrast
 SCALES_APART = 1.5  # of a given scale to the measured one, at which one of them is wrong
 
 

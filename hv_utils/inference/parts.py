@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
@@ -58,7 +58,8 @@ class Recipe:
     batch_size: int = 4
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """A part to be made.
 
     Attributes

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import keras
 
 AGREEMENT_IMAGES = 4
+LEAST_OF_A_CLASS = 8  # images drawn, where there are as many
 # Once the kernels are rounded, what differs is the order of the sums: 1e-5 or so.
 AGREEMENT = 1e-3
 
@@ -221,4 +222,10 @@ def _some(table: pd.DataFrame, split: str, count: int, seed: int) -> pd.DataFram
             f"expected images of the split {split!r} in images.csv, but there are none: "
             "run notebooks/01_data.ipynb again"
         )
-    return rows.sample(count, random_state=seed) if 0 < count < len(rows) else rows
+    if not 0 < count < len(rows):
+        return rows
+    drawn = rows.sample(count, random_state=seed)
+    others = rows.drop(drawn.index).sample(frac=1, random_state=seed)
+    missing = LEAST_OF_A_CLASS - others["label"].map(drawn["label"].value_counts()).fillna(0)
+    rare = others.groupby("label").cumcount() < missing  # a random draw may hold none of them
+    return pd.concat([drawn, others[rare]])

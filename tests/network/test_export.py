@@ -148,3 +148,16 @@ def test_other_heads_are_refused():
         head_arrays(model)
     with pytest.raises(HematoVisionError, match="only models of build_model"):
         head_arrays(keras.Model(inputs, x))
+
+
+def test_a_rare_class_is_among_the_images_that_calibrate():
+    """A draw of 240 of thousands held none of the rarest kind, and the fit was refused."""
+    labels = ["normal"] * 5000 + ["burr-cell"] * 12 + ["teardrop"] * 3
+    table = pd.DataFrame({"path": map(str, range(5015)), "label": labels, "split": "train"})
+    drawn = finishing._some(table, "train", 240, 0)
+    counts = drawn["label"].value_counts()
+    assert counts["burr-cell"] == finishing.LEAST_OF_A_CLASS
+    assert counts["teardrop"] == 3, "all that there are"
+    assert drawn["path"].is_unique
+    plain = finishing._some(table[:5000], "train", 240, 0)
+    assert len(plain) == 240
