@@ -326,6 +326,11 @@ def _need_out(options: dict, paths: tuple[str, ...]) -> None:
     help="Scale of all fields.  [default: the red cells in each are measured]",
 )
 @click.option(
+    "--shapes",
+    type=click.Path(),
+    help="Name red cells by shape, with this model of hv run --profile redcells.",
+)
+@click.option(
     "--doubtful",
     type=click.Choice(["apart", "left-out", "shared-out"]),
     default="apart",
@@ -337,7 +342,7 @@ def _need_out(options: dict, paths: tuple[str, ...]) -> None:
     is_flag=True,
     help="Show shares corrected for the class balance of the model's training, too.",
 )
-def count(fields, csv_path, json_path, overlays, model, um_per_pixel, doubtful, rebalance) -> None:
+def count(fields, csv_path, json_path, **options) -> None:
     """Count the cells of whole photographs: files, folders and patterns.
 
     Finds white cells, red cells and platelets, names the white ones, and prints the differential:
@@ -357,15 +362,15 @@ def count(fields, csv_path, json_path, overlays, model, um_per_pixel, doubtful, 
         fields,
         csv=csv_path,
         json=json_path,
-        overlays=overlays,
-        model=model,
-        um_per_pixel=um_per_pixel,
-        doubtful=doubtful,
-        rebalance=rebalance,
+        **options,
         complain=lambda line: _say(f"hv: {line}", sys.stderr),
     )
     _say(found.text())
-    for what, where in (("table", csv_path), ("counts", json_path), ("overlays", overlays)):
+    for what, where in (
+        ("table", csv_path),
+        ("counts", json_path),
+        ("overlays", options["overlays"]),
+    ):
         if where:
             _say(f"{what}: {where}")
     if found.unreadable:

@@ -19,8 +19,8 @@ from hv_utils.data.archive import open_archive
 from hv_utils.data.protocol import Contents, Place, Settings
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, cores, files_below
-from hv_utils.images.labels import RED_KINDS, RED_UNSORTED
 from hv_utils.images.reading import read_image
+from hv_utils.images.red_shapes import RED_KINDS, RED_UNSORTED
 
 TAKES = ("archive",)
 PAGE = "https://github.com/Chula-PIC-Lab/Chula-RBC-12-Dataset"

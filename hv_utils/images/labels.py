@@ -21,25 +21,6 @@ KINDS = tuple(sorted((*CLASSES, "basophil", "erythroblast", "ig", "platelet")))
 myelocytes, metamyelocytes) belong in the marrow: in the blood of an adult they are a finding. The
 names are those of `acevedo2020`; the glossary tells of each."""
 
-RED_KINDS = (
-    "normal",
-    "macrocyte",
-    "microcyte",
-    "spherocyte",
-    "target-cell",
-    "stomatocyte",
-    "ovalocyte",
-    "teardrop",
-    "burr-cell",
-    "schistocyte",
-    "hypochromic",
-    "elliptocyte",
-)
-"""Shapes of red cells, in the order of `naruenatthanaset2021`."""
-
-RED_UNSORTED = "uncategorised"
-"""What that set calls a red cell of no kind."""
-
 MICROMETRES_PER_PIXEL = 0.072
 """Scale of the 640x480 photos of `bccd`, if the median red-cell box (104 px) is 7.5 µm wide."""
 

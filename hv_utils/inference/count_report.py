@@ -69,6 +69,7 @@ class Count:
         self.sure: Counter = Counter()
         self.statuses: Counter = Counter()
         self.found: Counter = Counter()
+        self.shapes: Counter = Counter()
         self.fields: dict[str, dict[str, Any]] = {}
         self.unsure_probs: list[list[float]] = []
         self.white_probs: list[list[float]] = []
@@ -87,9 +88,13 @@ class Count:
         """Take in a field."""
         own = Counter(row["kind"] for row in field.rows)
         self.found += own
-        facts = {kind: own[kind] for kind in (WHITE, RED, PLATELET)}
+        facts: dict[str, Any] = {kind: own[kind] for kind in (WHITE, RED, PLATELET)}
+        shapes = Counter(row["predicted"] for row in field.rows if row["kind"] == RED)
+        facts["shapes"] = {name: count for name, count in sorted(shapes.items()) if name}
         self.fields[field.path] = {**facts, "doubts": field.doubts, "status": field.status}
         for row in field.rows:
+            if row["kind"] == RED and row["predicted"]:
+                self.shapes[row["predicted"] if row["status"] == OK else UNSURE] += 1
             if row["kind"] != WHITE:
                 continue
             self.statuses[row["status"]] += 1
@@ -148,6 +153,7 @@ class Count:
                 "white_per_red": ratio(n_white, self.found[RED]),
                 "platelets_per_red": ratio(self.found[PLATELET], self.found[RED]),
             },
+            "shapes": differential(dict(sorted(self.shapes.items()))),
             "by_field": self.fields,
         }
 
@@ -204,6 +210,12 @@ class Count:
                     f"{what} per {unit:,} red cells: {value}, a ratio in these fields, no "
                     "concentration"
                 )
+        if facts["shapes"]:
+            shares = ", ".join(
+                "{} {} ({})".format(name, *_in_percent(row))
+                for name, row in facts["shapes"].items()
+            )
+            yield f"shapes of {self.shapes.total():,} whole red cells, in %: {shares}"
         total = sum(row["count"] for row in facts["differential"].values())
         if total < ENOUGH:
             yield (

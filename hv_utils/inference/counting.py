@@ -16,10 +16,11 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, dump_json, write_text
 from hv_utils.ground.threads import in_order
 from hv_utils.images.listing import find_images
+from hv_utils.images.red_shapes import RED_KINDS
 from hv_utils.inference.count_report import APART, Count, draw_field
-from hv_utils.inference.detector import WHITE, Detector
+from hv_utils.inference.detector import RED, WHITE, Detector
 from hv_utils.inference.field import BOX, read_field
-from hv_utils.inference.onnx_model import NOT_A_CELL, OK, UNREADABLE
+from hv_utils.inference.onnx_model import NOT_A_CELL, OK, UNREADABLE, OnnxClassifier
 from hv_utils.inference.predict import Classifier, judge_shown, open_classifier
 from hv_utils.inference.preparation import (
     HUE,
@@ -64,6 +65,7 @@ def count_fields(
     overlays: str | Path | None = None,
     model: str | Path | None = None,
     um_per_pixel: float | None = None,
+    shapes: str | Path | None = None,
     doubtful: str = APART,
     rebalance: bool = False,
     complain: Callable[[str], None] = print,
@@ -84,6 +86,8 @@ def count_fields(
         Of cells, see `predict.open_classifier`.
     um_per_pixel : float, optional
         Scale of all fields; by default each is measured.
+    shapes : str or Path, optional
+        A model that names red cells by shape, see `open_shapes`.
     doubtful : str
         What becomes of unsure cells, one of `count_report.DOUBTFUL`.
     rebalance : bool
@@ -104,7 +108,8 @@ def count_fields(
     listing = find_images(paths, besides=overlays)
     files = listing.files
     classify, meta = open_classifier(model)
-    options = {**field_options(meta), "um_per_pixel": um_per_pixel}
+    by_shape = open_shapes(shapes) if shapes else None
+    options = {**field_options(meta), "um_per_pixel": um_per_pixel, "shapes": by_shape}
     count = Count(meta, doubtful=doubtful, rebalance=rebalance)
     if listing.others:
         complain(listing.left_out())
@@ -113,7 +118,9 @@ def count_fields(
     with ExitStack() as stack:
         table, done = None, 0
         if csv:
-            key = table_key(files, {**meta, "um": um_per_pixel, "drawn": str(overlays)})
+            key = table_key(
+                files, {**meta, "um": um_per_pixel, "drawn": str(overlays), "shapes": str(shapes)}
+            )
             table = stack.enter_context(table_file(csv, COLUMNS, key=f"count-{key}"))
             # Whole cells are shared out by probabilities, which the table does not hold.
             reusable = [] if count.needs_probabilities else files
@@ -159,6 +166,7 @@ def count_field(
     detector: Detector,
     classify: Classifier,
     meta: Mapping[str, Any],
+    shapes: OnnxClassifier | None = None,
     **options: Any,
 ) -> CountedField:
     """Find and name the cells of one field.
@@ -169,14 +177,18 @@ def count_field(
     detector : Detector
     classify, meta
         From `predict.open_classifier`.
+    shapes : OnnxClassifier, optional
+        See `cell_rows`.
     **options
         Of `field.read_field`.
     """
+    size = shapes.size if shapes else None
     try:
-        field = read_field(path, detector, **options)
+        field = read_field(path, detector, shape_size=size, **options)
     except HematoVisionError as error:
         return CountedField(str(path), [], [str(error)], UNREADABLE)
-    rows = cell_rows([(path, cell) for cell in field.cells], classify, classes=meta["classes"])
+    cells = [(path, cell) for cell in field.cells]
+    rows = cell_rows(cells, classify, classes=meta["classes"], shapes=shapes)
     doubts = list(field.doubts)
     if not rows and not doubts:
         doubts.append(f"expected cells, but {path} shows none: take a field with cells in it")
@@ -189,16 +201,52 @@ def cell_rows(
     *,
     classes: Sequence[str],
     batch_size: int = 32,
+    shapes: OnnxClassifier | None = None,
 ) -> list[dict]:
-    """Name the white ones of cells from `field.read_field`; a row each, see `COLUMNS`.
+    """Name cells from `field.read_field`: white ones by kind, red ones by shape; a row each.
 
-    Red cells and platelets have no name; their confidence is the detector's.
+    Cells without a name have the detector's confidence. See `COLUMNS`.
+
+    Parameters
+    ----------
+    cells : sequence of (Path or SentImage, Shown)
+    classify, classes, batch_size
+        See `predict.predict_rows`.
+    shapes : OnnxClassifier, optional
+        Names red cells, see `open_shapes`.
     """
-    rows = judge_shown(cells, classify, classes=classes, batch_size=batch_size)
+    is_red = [(cell.place or {}).get("kind") == RED for _, cell in cells]
+    groups = [
+        ([cell for cell, red in zip(cells, is_red, strict=True) if not red], classify, classes)
+    ]
+    red_cells = [cell for cell, red in zip(cells, is_red, strict=True) if red]
+    groups.append((red_cells, shapes or classify, shapes.classes if shapes else classes))
+    others, reds = (
+        iter(judge_shown(part, by, classes=names, batch_size=batch_size))
+        for part, by, names in groups
+    )
+    rows = [next(reds if red else others) for red in is_red]
     for row in rows:
-        if row["kind"] != WHITE:
+        if row["kind"] != WHITE and not row["predicted"]:
             row["confidence"] = row.get("found", math.nan)  # of no cell there is none
     return rows
+
+
+def open_shapes(path: str | Path) -> OnnxClassifier:
+    """Open a model of red cells' shapes, as `hv run --profile redcells` makes one.
+
+    Raises
+    ------
+    HematoVisionError
+        Where it is another model.
+    """
+    model = OnnxClassifier.load(path)
+    if others := set(model.classes) - set(RED_KINDS):
+        raise HematoVisionError(
+            f"expected a model of red cells' shapes, but {path} knows {sorted(others)[0]}: make "
+            "one with `hv run --profile redcells --archive PATH`"
+        )
+    return model
 
 
 def count_preparation(facts: Mapping[str, Any], *, um_per_pixel: float | None) -> Preparation:

@@ -13,12 +13,13 @@ from hv_utils.fields.finder import Cell, Finding, find_cells
 from hv_utils.fields.scale import measure_scale
 from hv_utils.fields.stain import Stain
 from hv_utils.fields.view import Middle, in_hue, standard_view
-from hv_utils.images.reading import read_image
+from hv_utils.images.reading import read_image, resize
 from hv_utils.inference.detector import PLATELET, RED, WHITE, Detector, at_scale
 from hv_utils.inference.onnx_model import OK, UNSURE
 from hv_utils.inference.preparation import Picture, Shown
 
 BOX = ("xmin", "ymin", "xmax", "ymax")
+RED_UM = 12.9  # side of a red cell's cut-out: 72 pixels of the source `chula`
 EDGE = 2  # pixels from the edge at which a box ends that goes on beyond it
 THICK = 0.8  # share of a field that is stained: cells lie over one another
 ABOVE_GROUND, MOST_BRIGHTER = 0.08, 0.025  # optical density; share of a field that may be brighter
@@ -54,6 +55,7 @@ def read_field(
     hue: Sequence[float] | None = None,
     largest_um2: Mapping[str, float] = MappingProxyType({}),
     um_per_pixel: float | None = None,
+    shape_size: tuple[int, int] | None = None,
 ) -> Field:
     """Find the cells of a field, and bring each white one to the standard view.
 
@@ -66,6 +68,9 @@ def read_field(
     detector : Detector
     side, hue, largest_um2, um_per_pixel
         As in `preparation.cells_of`.
+    shape_size : tuple of int, optional
+        (height, width) of the cut-outs by which red cells are to be named; by default none are
+        made. Cells that the edge cuts off have none.
 
     Raises
     ------
@@ -93,10 +98,11 @@ def read_field(
     ]
     for kind in (RED, PLATELET):
         own = found.of(kind)
-        cells += [
-            Shown(None, OK, place=_place(kind, box, score))
-            for box, score in zip(own.boxes, own.scores, strict=True)
-        ]
+        for box, score in zip(own.boxes, own.scores, strict=True):
+            view = None
+            if kind == RED and shape_size and not _cut(box, image.shape):
+                view = red_view(image, box, scale.um_per_pixel, shape_size)
+            cells.append(Shown(view, OK, place=_place(kind, box, score)))
     return Field(cells, scale.um_per_pixel, [f"{path}: {line}" for line in doubts])
 
 
@@ -105,11 +111,35 @@ def _place(kind: str, box: np.ndarray, score: float) -> dict[str, float | str]:
     return {"kind": kind, **corners, "found": float(score)}
 
 
+def red_view(
+    image: np.ndarray, box: np.ndarray, um_per_pixel: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Cut a red cell out as the source `chula` has them: in the middle of a square of `RED_UM`.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (H, W, 3), uint8
+    box : numpy.ndarray, shape (4,), float
+    um_per_pixel : float
+    size : tuple of int
+        Height and width of the cut-out.
+    """
+    half = max(1, round(RED_UM / um_per_pixel / 2))
+    x, y = (int(box[i] + box[i + 2]) // 2 + half for i in (0, 1))
+    padded = cv2.copyMakeBorder(image, *[half] * 4, cv2.BORDER_REPLICATE)
+    return resize(padded[y - half : y + half, x - half : x + half], size)
+
+
+def _cut(box: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Tell whether the edge of a field cuts a box off."""
+    height, width = shape[:2]
+    return min(box[:2]) <= EDGE or box[2] >= width - EDGE or box[3] >= height - EDGE
+
+
 def _white_cell(image, finding: Finding, box, score, side, hue, largest_um2) -> Shown:
     """Cut one white cell out for the classifier."""
     own = _measured(finding, box)
-    height, width = image.shape[:2]
-    cut = min(box[:2]) <= EDGE or box[2] >= width - EDGE or box[3] >= height - EDGE
+    cut = _cut(box, image.shape)
     barred: tuple[str, ...] = ()
     if own is None:
         middle = Middle((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)

@@ -9,7 +9,7 @@ from hv_utils.data.chula import KINDS_IN_FILES, SIDE, read_cells
 from hv_utils.data.splits import check_no_leak
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
-from hv_utils.images.labels import RED_KINDS, RED_UNSORTED
+from hv_utils.images.red_shapes import RED_KINDS, RED_UNSORTED
 
 
 @pytest.fixture
