@@ -105,6 +105,7 @@ STEPS = (
         ("explanations.json",),
     ),
     Step("16_fields", (), ("fields.json",)),
+    Step("17_red_cells", (), ("red-cells.json",)),
 )
 
 

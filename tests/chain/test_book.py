@@ -83,7 +83,8 @@ def test_the_notebooks_sit_under_the_chapters_they_belong_to():
         9: [
             *("notebooks/06_prediction", "notebooks/11_home_model"),
             *("notebooks/12_laboratories", "notebooks/14_sets"),
-            "book/classify",
+            *("notebooks/16_fields", "notebooks/17_red_cells"),
+            *("book/bench", "book/classify"),
         ],
         10: ["notebooks/10_claims"],
     }
