@@ -87,6 +87,10 @@ class Judges:
         """Return the logits of images, float32 (N, J, K); images as `OnnxClassifier.run` takes."""
         return self._each(images, lambda judge, maps: judge.logits(maps))
 
+    def first(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the trained network alone, float32 (N, K)."""
+        return self._each(images, lambda judge, maps: judge.logits(maps), first=True)[:, 0]
+
     def heat_maps(self, images: np.ndarray, class_index: int) -> np.ndarray:
         """Return Grad-CAM of one class, float32 (N, J, h, w), at least 0, not normalised."""
 

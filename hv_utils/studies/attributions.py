@@ -166,26 +166,31 @@ def shap_weights(
     Raises
     ------
     HematoVisionError
-        Where the library is missing, or the images are too few for so many regions.
+        Where the library is missing, or the images do not determine the shares.
     """
     need_extra()
     n_regions = len(regions.names)
+    too_few = HematoVisionError(
+        f"expected images enough to share a verdict among {n_regions} regions, "
+        f"but got {n_samples}, which leave the shares open: take three times as many as regions"
+    )
     if n_samples < min(n_regions + 1, 2**n_regions - 2):
-        raise HematoVisionError(
-            f"expected more images with hidden parts than the {n_regions} regions, but got "
-            f"{n_samples}: with fewer the shares are not determined; take twice as many as regions"
-        )
+        raise too_few
     with _no_bars():
         import shap
 
     def said(shown: np.ndarray) -> np.ndarray:
         return score(painted(image, fill, (shown < 0.5)[:, regions.labels]))
 
-    with _numpy_seeded(seed):
+    with _numpy_seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Linear regression equation is singular")
         explainer = shap.KernelExplainer(said, np.zeros((1, n_regions)))
-        found = explainer.shap_values(
-            np.ones((1, n_regions)), nsamples=n_samples, l1_reg=False, silent=True
-        )
+        try:
+            found = explainer.shap_values(
+                np.ones((1, n_regions)), nsamples=n_samples, l1_reg=False, silent=True
+            )
+        except UserWarning:  # among many solutions it would take one
+            raise too_few from None
     return np.asarray(found)[0].T
 
 

@@ -93,7 +93,7 @@ def test_shap_of_four_regions_is_exact(image, regions):
 def test_too_few_samples_are_refused(image):
     pytest.importorskip("shap")
     many = Regions.of(np.arange(64)[None].repeat(64, 0) // 4)
-    with pytest.raises(HematoVisionError, match="more images with hidden parts"):
+    with pytest.raises(HematoVisionError, match="leave the shares open"):
         shap_weights(lambda x: np.zeros((len(x), 1)), image, many, FILL, n_samples=10)
 
 
@@ -130,3 +130,16 @@ def test_all_methods_and_no_image_twice(image, regions):
     other = attributions(asked, image, 1, {}, cell, FILL, n_samples=30, seed=4)
     assert tuple(other) == ("Grad-CAM", "random", "cell outline"), "without the extra"
     assert not np.allclose(other["random"].maps["top"], found["random"].maps["top"])
+
+
+def test_samples_that_leave_the_shares_open_are_refused(image):
+    pytest.importorskip("shap")
+    many = Regions.of(np.arange(64)[None].repeat(64, 0) // 4)  # sixteen
+
+    def explain_often():
+        for seed in range(10):
+            zeros = lambda images: np.zeros((len(images), 1))  # noqa: E731
+            shap_weights(zeros, image, many, FILL, n_samples=18, seed=seed)
+
+    with pytest.raises(HematoVisionError, match="leave the shares open"):
+        explain_often()

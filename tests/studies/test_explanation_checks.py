@@ -22,9 +22,9 @@ class Dark:
 
     names = ("trained",)
 
-    def __call__(self, images):
+    def first(self, images):
         dark = 1 - images[:, CELL].mean(axis=(1, 2)) / 255
-        return np.stack([0 * dark, 12 * dark - 6], axis=1)[:, None]
+        return np.stack([0 * dark, 12 * dark - 6], axis=1)
 
 
 @pytest.fixture
