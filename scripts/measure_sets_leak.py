@@ -23,8 +23,8 @@ from hv_utils.data.splits import grouped_folds, limit_copies
 from hv_utils.ground.files import dump_json, fingerprint, write_text
 from hv_utils.ground.runs import environment
 from hv_utils.inference.sets import kept
-from hv_utils.network.learnt import start_files
 from hv_utils.network.onnx_graph import graph_outputs
+from hv_utils.network.weights import FOLDER
 from hv_utils.scores.bootstrap import in_words
 from hv_utils.studies import coverage as study
 from hv_utils.studies import leak
@@ -87,7 +87,7 @@ def main() -> None:
         "copies_at_most": COPIES,
         "size": SIZE,
         "weights": weights,
-        "sha256": {path.name: fingerprint(path) for path in (SOURCE_MAP, *start_files(weights))},
+        "sha256": {path.name: fingerprint(path) for path in (SOURCE_MAP, FOLDER / "lite0.npz")},
         "calibrations": {
             name: {
                 f"{coverage:g}": study.covered(kept(values, coverage=coverage), judged, seed=SEED)

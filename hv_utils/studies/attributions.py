@@ -63,21 +63,34 @@ class Asked:
     def __init__(self, judges: Judges) -> None:
         self.judges = judges
         self.computed, self.spent = 0, 0.0
-        self._known: dict[bytes, np.ndarray] = {}
+        self._known: dict[bytes, np.ndarray] = {}  # of all judges
+        self._known_first: dict[bytes, np.ndarray] = {}
         self._asked: set[bytes] = set()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images, float32 (N, J, K)."""
+        return self._once(images, self.judges, self._known)
+
+    def first(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the trained network alone, float32 (N, K)."""
+        return self._once(images, self.judges.first, self._known_first)
+
+    def _once(
+        self,
+        images: np.ndarray,
+        judge: Callable[[np.ndarray], np.ndarray],
+        known: dict[bytes, np.ndarray],
+    ) -> np.ndarray:
         keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-        new = {key: at for at, key in enumerate(keys) if key not in self._known}
+        new = {key: at for at, key in enumerate(keys) if key not in known}
         if new:
             started = time.perf_counter()
-            logits = self.judges(np.ascontiguousarray(np.asarray(images)[list(new.values())]))
+            logits = judge(np.ascontiguousarray(np.asarray(images)[list(new.values())]))
             self.spent += time.perf_counter() - started
             self.computed += len(new)
-            self._known.update(zip(new, logits, strict=True))
+            known.update(zip(new, logits, strict=True))
         self._asked.update(keys)
-        return np.stack([self._known[key] for key in keys])
+        return np.stack([known[key] for key in keys])
 
     def timed(self, work: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
         """Return what `work` gives, and its seconds as if no image had been judged before."""

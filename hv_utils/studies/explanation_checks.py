@@ -200,7 +200,7 @@ def faithfulness(
             for act, hidden in (("deletion", strongest), ("insertion", ~strongest)):
                 acts.append((name, f"{act}_{fill}"))
                 pictures.append(painted(image, paint, hidden))
-    logits = asked.judges.first(np.concatenate(pictures)).astype(float)
+    logits = asked.first(np.concatenate(pictures)).astype(float)
     probs = softmax(logits, axis=1)[:, class_index]
     found: dict[str, dict[str, float]] = {name: {} for name in heats}
     for (name, act), value in zip(acts, probs.reshape(len(acts), -1).mean(axis=1), strict=True):
