@@ -55,6 +55,9 @@ class Two:
         logits = np.stack([first, second], axis=1)
         return np.stack([0 * logits, logits], axis=2)
 
+    def first(self, images):
+        return self(images)[:, 0]
+
     def heat_maps(self, images, class_index):
         return np.ones((len(images), 2, 2, 2), np.float32)
 
@@ -118,6 +121,8 @@ def test_all_methods_and_no_image_twice(image, regions):
     found = attributions(asked, image, 1, cuts, cell, FILL, n_samples=30, seed=3)
     assert tuple(found) == METHODS
     assert asked.computed == asked.judges.judged <= 16, "four regions have sixteen sets"
+    np.testing.assert_array_equal(asked.first(image[None]), asked(image[None])[:, 0])
+    assert asked.judges.judged == asked.computed, "the first judge's answers are kept, too"
     for name, one in found.items():
         assert set(one.maps) == {"trained", "top"}
         assert one.seconds >= 0
