@@ -38,7 +38,7 @@ from hv_utils.studies.gradcam_scores import CELL_FROM, NUCLEUS_FROM
 from hv_utils.studies.regions import EXTRA, cuts_of, fills
 
 DEEP = ("block7a", "block4a", "stem")
-SAMPLES, PIECES = 48, 24  # images for one explanation; superpixels asked for
+SAMPLES, PIECES = 72, 24  # images for one explanation; superpixels asked for
 TAUGHT = {"train": 200, "val": 60}  # copies of each class
 PASSES, DROPOUT = 20, 0.3
 SEED = 0
@@ -120,7 +120,7 @@ def main() -> None:
     scores, skipped = score_crops(near, deep, crops, options.deep)
     record: dict[str, Any] = {
         "command": "python scripts/measure_explanations.py wbc-masks-1.zip blood-cells "
-        f"--cells {options.cells} --deep {options.deep}",
+        f"--cells {options.cells} --deep {options.deep} --json results/explanations.json",
         "seed": SEED,
         "n_samples": SAMPLES,
         "superpixels": PIECES,

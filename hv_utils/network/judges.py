@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores
@@ -48,9 +49,9 @@ class Judge:
     top: tuple[np.ndarray, np.ndarray]
     head: Head
 
-    def logits(self, feature_map: np.ndarray) -> np.ndarray:
-        """Return the logits (N, K) of feature maps (N, h, w, 1280)."""
-        x = feature_map.mean(axis=(1, 2))
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return the logits (N, K) of pooled features (N, 1280)."""
+        x = features
         for kernel, bias in self.head[:-1]:
             x = np.maximum(x @ kernel + bias, 0)
         kernel, bias = self.head[-1]
@@ -85,12 +86,16 @@ class Judges:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images, float32 (N, J, K); images as `OnnxClassifier.run` takes."""
-        return self._each(images, lambda judge, maps: judge.logits(maps))
+        return self._each(images, _logits)
+
+    def first(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the trained network alone, float32 (N, K)."""
+        return self._each(images, _logits, first=True)[:, 0]
 
     def heat_maps(self, images: np.ndarray, class_index: int) -> np.ndarray:
         """Return Grad-CAM of one class, float32 (N, J, h, w), at least 0, not normalised."""
 
-        def maps(judge: Judge, feature_map: np.ndarray) -> np.ndarray:
+        def maps(judge: Judge, feature_map: np.ndarray, _: np.ndarray) -> np.ndarray:
             index = np.full(len(feature_map), class_index)
             return replace(self.classifier, head=judge.head).heat_maps(feature_map, index)
 
@@ -98,21 +103,23 @@ class Judges:
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Return what the trained network pools, float32 (N, 1280)."""
-        return self._each(images, lambda _, maps: maps.mean(axis=(1, 2)), first=True)[:, 0]
+        return self._each(images, lambda _, __, pooled: pooled, first=True)[:, 0]
 
     def _each(self, images: np.ndarray, look, *, first: bool = False) -> np.ndarray:
-        """Look at the feature maps of each judge, or of the first alone: (N, J, …)."""
+        """Look at the feature maps of each judge, and at their means: (N, J, …)."""
         if len(images) > AT_ONCE:
             parts = (images[at : at + AT_ONCE] for at in range(0, len(images), AT_ONCE))
             return np.concatenate([self._each(part, look, first=first) for part in parts])
         found = []
         for session, judges in self.trunks[:1] if first else self.trunks:
             below, maps = _run(session, images), {}
-            for judge in judges[:1] if first else judges:
-                key = id(judge.top)
-                if key not in maps:  # of each last convolution, once
-                    maps[key] = _feature_map(below, *judge.top)
-                found.append(look(judge, maps[key]))
+            with threadpool_limits(1):  # threads wait for each other longer than a head takes
+                for judge in judges[:1] if first else judges:
+                    key = id(judge.top)
+                    if key not in maps:  # of each last convolution, once
+                        feature_map = _feature_map(below, *judge.top)
+                        maps[key] = feature_map, feature_map.mean(axis=(1, 2))
+                    found.append(look(judge, *maps[key]))
         return np.stack(found, axis=1)
 
 
@@ -209,13 +216,18 @@ def taught_head(
     from sklearn.neural_network import MLPClassifier
 
     head = MLPClassifier((hidden,), batch_size=min(32, len(features)), random_state=seed)
-    for _ in range(passes):
-        head.partial_fit(features, labels_index, classes=range(n_classes))
+    with threadpool_limits(1):
+        for _ in range(passes):
+            head.partial_fit(features, labels_index, classes=range(n_classes))
     layers = list(zip(head.coefs_, head.intercepts_, strict=True))
     if n_classes == 2:  # one output, for the second class
         kernel, bias = layers[-1]
         layers[-1] = np.hstack([0 * kernel, kernel]), np.append(0, bias)
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers]
+
+
+def _logits(judge: Judge, _: np.ndarray, features: np.ndarray) -> np.ndarray:
+    return judge.logits(features)
 
 
 def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:

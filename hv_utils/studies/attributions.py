@@ -63,21 +63,34 @@ class Asked:
     def __init__(self, judges: Judges) -> None:
         self.judges = judges
         self.computed, self.spent = 0, 0.0
-        self._known: dict[bytes, np.ndarray] = {}
+        self._known: dict[bytes, np.ndarray] = {}  # of all judges
+        self._known_first: dict[bytes, np.ndarray] = {}
         self._asked: set[bytes] = set()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of images, float32 (N, J, K)."""
+        return self._once(images, self.judges, self._known)
+
+    def first(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of the trained network alone, float32 (N, K)."""
+        return self._once(images, self.judges.first, self._known_first)
+
+    def _once(
+        self,
+        images: np.ndarray,
+        judge: Callable[[np.ndarray], np.ndarray],
+        known: dict[bytes, np.ndarray],
+    ) -> np.ndarray:
         keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-        new = {key: at for at, key in enumerate(keys) if key not in self._known}
+        new = {key: at for at, key in enumerate(keys) if key not in known}
         if new:
             started = time.perf_counter()
-            logits = self.judges(np.ascontiguousarray(np.asarray(images)[list(new.values())]))
+            logits = judge(np.ascontiguousarray(np.asarray(images)[list(new.values())]))
             self.spent += time.perf_counter() - started
             self.computed += len(new)
-            self._known.update(zip(new, logits, strict=True))
+            known.update(zip(new, logits, strict=True))
         self._asked.update(keys)
-        return np.stack([self._known[key] for key in keys])
+        return np.stack([known[key] for key in keys])
 
     def timed(self, work: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
         """Return what `work` gives, and its seconds as if no image had been judged before."""
@@ -166,26 +179,31 @@ def shap_weights(
     Raises
     ------
     HematoVisionError
-        Where the library is missing, or the images are too few for so many regions.
+        Where the library is missing, or the images do not determine the shares.
     """
     need_extra()
     n_regions = len(regions.names)
+    too_few = HematoVisionError(
+        f"expected images enough to share a verdict among {n_regions} regions, "
+        f"but got {n_samples}, which leave the shares open: take three times as many as regions"
+    )
     if n_samples < min(n_regions + 1, 2**n_regions - 2):
-        raise HematoVisionError(
-            f"expected more images with hidden parts than the {n_regions} regions, but got "
-            f"{n_samples}: with fewer the shares are not determined; take twice as many as regions"
-        )
+        raise too_few
     with _no_bars():
         import shap
 
     def said(shown: np.ndarray) -> np.ndarray:
         return score(painted(image, fill, (shown < 0.5)[:, regions.labels]))
 
-    with _numpy_seeded(seed):
+    with _numpy_seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Linear regression equation is singular")
         explainer = shap.KernelExplainer(said, np.zeros((1, n_regions)))
-        found = explainer.shap_values(
-            np.ones((1, n_regions)), nsamples=n_samples, l1_reg=False, silent=True
-        )
+        try:
+            found = explainer.shap_values(
+                np.ones((1, n_regions)), nsamples=n_samples, l1_reg=False, silent=True
+            )
+        except UserWarning:  # among many solutions it would take one
+            raise too_few from None
     return np.asarray(found)[0].T
 
 

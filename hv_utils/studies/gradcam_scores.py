@@ -61,6 +61,8 @@ def energy_ceiling(grid: tuple[int, int], mask: np.ndarray) -> float:
     float
         0 to 1.
     """
+    if tuple(grid) == mask.shape:  # nothing is enlarged: all heat in one pixel
+        return float(mask.any())
     # Enlarging is linear, and works on rows and columns one after the other.
     down, across = (
         enlarge(np.eye(old), (new, old)) for old, new in zip(grid, mask.shape, strict=True)

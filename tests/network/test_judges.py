@@ -67,7 +67,7 @@ def test_a_head_taught_anew_learns(exported, images, n_classes):
     }
     both = judges.with_heads(heads).trunks[0][1][1:]
     for judge in both:
-        logits = judge.logits(features[:, None, None])
+        logits = judge.logits(features)
         assert logits.shape == (60, n_classes)
         assert (logits.argmax(1) == index).mean() > 0.9
     assert not np.allclose(both[0].head[0][0], both[1].head[0][0]), "two seeds, two heads"

@@ -55,6 +55,9 @@ class Two:
         logits = np.stack([first, second], axis=1)
         return np.stack([0 * logits, logits], axis=2)
 
+    def first(self, images):
+        return self(images)[:, 0]
+
     def heat_maps(self, images, class_index):
         return np.ones((len(images), 2, 2, 2), np.float32)
 
@@ -93,7 +96,7 @@ def test_shap_of_four_regions_is_exact(image, regions):
 def test_too_few_samples_are_refused(image):
     pytest.importorskip("shap")
     many = Regions.of(np.arange(64)[None].repeat(64, 0) // 4)
-    with pytest.raises(HematoVisionError, match="more images with hidden parts"):
+    with pytest.raises(HematoVisionError, match="leave the shares open"):
         shap_weights(lambda x: np.zeros((len(x), 1)), image, many, FILL, n_samples=10)
 
 
@@ -118,6 +121,8 @@ def test_all_methods_and_no_image_twice(image, regions):
     found = attributions(asked, image, 1, cuts, cell, FILL, n_samples=30, seed=3)
     assert tuple(found) == METHODS
     assert asked.computed == asked.judges.judged <= 16, "four regions have sixteen sets"
+    np.testing.assert_array_equal(asked.first(image[None]), asked(image[None])[:, 0])
+    assert asked.judges.judged == asked.computed, "the first judge's answers are kept, too"
     for name, one in found.items():
         assert set(one.maps) == {"trained", "top"}
         assert one.seconds >= 0
@@ -130,3 +135,16 @@ def test_all_methods_and_no_image_twice(image, regions):
     other = attributions(asked, image, 1, {}, cell, FILL, n_samples=30, seed=4)
     assert tuple(other) == ("Grad-CAM", "random", "cell outline"), "without the extra"
     assert not np.allclose(other["random"].maps["top"], found["random"].maps["top"])
+
+
+def test_samples_that_leave_the_shares_open_are_refused(image):
+    pytest.importorskip("shap")
+    many = Regions.of(np.arange(64)[None].repeat(64, 0) // 4)  # sixteen
+
+    def explain_often():
+        for seed in range(10):
+            zeros = lambda images: np.zeros((len(images), 1))  # noqa: E731
+            shap_weights(zeros, image, many, FILL, n_samples=18, seed=seed)
+
+    with pytest.raises(HematoVisionError, match="leave the shares open"):
+        explain_often()

@@ -22,9 +22,9 @@ class Dark:
 
     names = ("trained",)
 
-    def __call__(self, images):
+    def first(self, images):
         dark = 1 - images[:, CELL].mean(axis=(1, 2)) / 255
-        return np.stack([0 * dark, 12 * dark - 6], axis=1)[:, None]
+        return np.stack([0 * dark, 12 * dark - 6], axis=1)
 
 
 @pytest.fixture
@@ -145,3 +145,12 @@ def test_the_claim_can_come_out_either_way():
         assert "cell outline" not in record["trusted"]
         assert record["n_cells"] == 10
         assert set(record["stages"]) == set(methods)
+
+
+def test_what_is_no_better_than_chance_seldom_passes_any_of_the_checks():
+    rng, cells, check = np.random.default_rng(1), pd.Series(range(64)), CHECKS[0]
+    means = rng.normal(size=(200, 64))
+    passed = [checks.judge(check, pd.Series(row), cells)["verdict"] == PASSED for row in means]
+    assert np.mean(passed) < 0.02, "of one check; at 95 % for each it would be one in forty"
+    sure = checks.judge(check, pd.Series(means[0] + 2), cells)
+    assert sure["verdict"] == PASSED
