@@ -130,8 +130,8 @@ def test_a_package_alone_is_told_of_the_demo_and_reads_its_own_metadata(tmp_path
     bare = doctor.declared(tmp_path)
     assert bare.python
     assert any(line.startswith("tensorflow") for line in bare.packages)
-    assert any(line.startswith("fastapi") for line in bare.extras["serve"])
-    assert not any(line.startswith("fastapi") for line in bare.packages)
+    assert any(line.startswith("pytest") for line in bare.extras["dev"])
+    assert not any(line.startswith("pytest") for line in bare.packages)
     found = doctor.examine(tmp_path)
     assert "package alone" in found[-1].says
 
