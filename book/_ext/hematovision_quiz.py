@@ -108,7 +108,7 @@ def _item(one: Question) -> str:
     right = escape(one.answers[one.right])
     return (
         f"<li><p>{escape(one.question)}</p><ul>{answers}</ul><details><summary>Answer</summary>"
-        f"<p><strong>{right}</strong> {escape(one.reason)}</p></details></li>"
+        f"<p><strong>{right}.</strong> {escape(one.reason)}</p></details></li>"
     )
 
 

@@ -70,7 +70,7 @@
         });
         radios[right].parentElement.classList.add("hv-right");
         check.hidden = true;
-        says.textContent = (chosen === right ? "Right. " : `No: ${answers[right]} `) + reason;
+        says.textContent = (chosen === right ? "Right. " : `No. Right is: ${answers[right]}. `) + reason;
       }
       if (at in given) judge();
       return field;

@@ -129,7 +129,9 @@ def test_the_page_holds_the_questions_with_folded_answers_and_the_file(page):
     assert len(items) == 8
     for item in items:
         assert not item.details.has_attr("open")
-        assert item.details.strong.get_text() in [li.get_text() for li in item.select("ul > li")]
+        assert item.details.strong.get_text().rstrip(".") in [
+            li.get_text() for li in item.select("ul > li")
+        ]
     link = soup.select_one(".hv-download a")
     assert (page.parent / link["href"]).resolve().is_file()
     assert link["href"] == "../quizzes/1-cells.xml"
@@ -186,7 +188,10 @@ def test_by_keyboard_and_kept_in_this_browser_alone(browser, page, quizzes):
         browser.press("Tab", " ", *["ArrowDown"] * wanted)
         browser.press("Tab", "Enter")
         told = says(browser, at)
-        assert told == ("Right. " if at < 4 else f"No: {one.answers[one.right]} ") + one.reason
+        assert (
+            told
+            == ("Right. " if at < 4 else f"No. Right is: {one.answers[one.right]}. ") + one.reason
+        )
         assert browser.js("document.activeElement.type") == "radio", "the keyboard keeps its place"
     assert score(browser) == "At the end 4 of 8 right."
     assert len(browser.js("Object.keys(localStorage)")) == 1
@@ -195,7 +200,7 @@ def test_by_keyboard_and_kept_in_this_browser_alone(browser, page, quizzes):
 
     browser.open(page.as_uri())  # as on another day
     assert score(browser) == "At the end 4 of 8 right."
-    assert says(browser, 7).startswith("No: ")
+    assert says(browser, 7).startswith("No. ")
     browser.js("[...document.querySelectorAll('.hv-live button')].at(-1).focus()")
     browser.press("Enter")  # start again
     assert score(browser) == "0 of 8 answered, 0 right."
