@@ -132,8 +132,6 @@ def declared(project: Path = PROJECT_ROOT) -> Needs:
     project : Path
         The project's folder; that of a wheel holds no pyproject.toml.
     """
-    from packaging.requirements import Requirement
-
     path = project / "pyproject.toml"
     if path.is_file():
         facts = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
@@ -142,15 +140,11 @@ def declared(project: Path = PROJECT_ROOT) -> Needs:
         }
         return Needs(facts["requires-python"], tuple(facts["dependencies"]), extras)
     about = metadata.metadata("hematovision")
-    names = about.get_all("Provides-Extra") or []
-    by_extra: dict[str, list[str]] = {name: [] for name in ("", *names)}
+    by_extra: dict[str, list[str]] = {"": []}
     for line in metadata.requires("hematovision") or []:
-        marker = Requirement(line).marker
-        of = [n for n in names if marker and marker.evaluate({"extra": n})]
-        if marker and marker.evaluate({"extra": ""}):
-            of = [""]
-        for name in of if marker else [""]:
-            by_extra[name].append(line.partition(";")[0])
+        wanted, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"]([\w.-]+)", marker)
+        by_extra.setdefault(extra[1] if extra else "", []).append(wanted)
     needed = tuple(by_extra.pop(""))
     return Needs(about["Requires-Python"], needed, {n: tuple(r) for n, r in by_extra.items()})
 
