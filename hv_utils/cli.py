@@ -479,6 +479,22 @@ def serve(port, host, token, max_files, max_mb, max_megapixels, queue, timeout, 
     server.serve(app, server.listen(host, port), limits, say=lambda line: _say(f"hv: {line}"))
 
 
+@hv.command()
+def doctor() -> None:
+    """Say in plain words what is missing here, and how long the demo will take.
+
+    Looks at Python, the packages, the permission to write, space, memory, cores, browser and proxy,
+    and tries for a few seconds how fast the machine is. Nothing is changed or sent anywhere. The
+    exit status is 1 where something essential is missing.
+    """
+    from hv_utils.chain.doctor import MISSING, examine, text
+
+    found = examine()
+    _say(text(found))
+    if any(one.state == MISSING for one in found):
+        sys.exit(1)
+
+
 def _say(line: str, stream: TextIO | None = None) -> None:
     """Print a line while somebody reads: behind `| head` the rest is silence, and work goes on."""
     stream = stream or sys.stdout

@@ -90,3 +90,6 @@ def test_a_wheel_predicts_and_says_what_a_run_needs(tmp_path):
         answer = hv(*command)
         assert answer.returncode == 1
         assert re.fullmatch(r"hv: expected the project's notebooks at .*clone.*\n", answer.stderr)
+    answer = hv("doctor")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "a package alone" in answer.stdout

