@@ -28,7 +28,7 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
-LEARNT = re.compile(r"(?ms)^## What we learnt\n.*?(?=^## |\Z)")
+LEARNT = re.compile(r"(?ms)^## What we learnt\b.*?(?=^## |\Z)")
 BOOK_LINK = re.compile(r"\[([^\]\n]*)\]\(\.\./book/[^)\s]*\)")
 CITED = re.compile(r"\s?\{cite(?::\w)?\}`[^`]+`")
 ROLE = re.compile(r"\{\w+(?::\w)?\}`([^`<]+?)(?:\s*<[^>]*>)?`")
