@@ -269,6 +269,7 @@ def execute_solutions(
         new_notebook(cells=cells),
         timeout=None,
         startup_timeout=START_S,
+        extra_arguments=["--log-level=CRITICAL"],
         kernel_manager_class=OwnKernel,
         resources={"metadata": {"path": str(PROJECT_ROOT / "notebooks")}},
     )

@@ -87,6 +87,8 @@ def check(page: str, number: int, run: Run | None = None, /, **answers: Any) -> 
         CHECKS[page, number](run, **answers)
     except NotYetError as reason:
         return Verdict(False, f"Exercise {number} is not right yet: {reason}.")
+    except HematoVisionError:  # a ValueError too, and of the run, not of the answer
+        raise
     except MALFORMED as error:
         reason = f"the answer has not the form that the stub asks for ({error})"
         return Verdict(False, f"Exercise {number} is not right yet: {reason}.")

@@ -303,17 +303,21 @@ def _readers(run: Run, first: Any, second: Any, agree: float, kappa: float) -> N
 
 @checks("11_home_model", 1)
 def _dearest(run: Run, cell: str, moved: float) -> None:
-    from sklearn.metrics import f1_score
-
     from hv_utils.studies import published
 
     table = published.recorded_predictions(published.SHIPPED_RUN)
+    classes = sorted(table["label"].unique())
+    truth, told = (table[name].map(classes.index) for name in ("label", "predicted"))
+    codes, names = pd.factorize(table["cell"])
+    counts = np.zeros((len(names), len(classes), len(classes)))
+    np.add.at(counts, (codes, truth, told), 1)
 
-    def score(rows: pd.DataFrame) -> float:
-        return f1_score(rows["label"], rows["predicted"], average="macro")
+    def score(confusion: np.ndarray) -> np.ndarray:
+        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        return (2 * hits / (confusion.sum(-1) + confusion.sum(-2))).mean(-1)
 
-    parts = table.groupby("cell")["path"].count().index
-    change = pd.Series({name: score(table[table["cell"] != name]) for name in parts}) - score(table)
+    whole = counts.sum(0)
+    change = pd.Series(score(whole - counts) - score(whole), names)
     same("moved", moved, change[change.abs().idxmax()], within=0.001)
     need(str(cell) == change.abs().idxmax(), "cell is not the one that moves it most")
 
@@ -324,14 +328,14 @@ def _enough_cells(run: Run, n: int) -> None:
     from hv_utils.studies import published
 
     table = published.recorded_predictions(published.SHIPPED_RUN)
-    found = published.recorded_scores(table, n_resamples=50)
+    found = published.recorded_scores(table, n_resamples=200)
     share = found["cells_right"] / found["n_cells"]
 
     def settled(cells: int) -> bool:
         return wilson(round(share * cells), cells)["high"] < min(share + 0.03, 1.0)
 
     need(settled(int(n)), "with n cells the interval still holds the rival's share")
-    need(not settled(round(0.9 * n)), "fewer cells would do")
+    need(not settled(round(0.7 * n)), "fewer cells would do")
 
 
 @checks("13_words", 1)

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from hv_utils.chain.exercises import PAPER, pages_with_exercises, read_exercises
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import Run
 from hv_utils.studies import notebook_checks, paper_checks  # noqa: F401 (both fill CHECKS)
 from hv_utils.studies.exercise_checks import CHECKS, check, same, seal
 
@@ -83,6 +84,10 @@ class TestCheck:
     def test_an_exercise_without_a_check_is_refused(self):
         with pytest.raises(HematoVisionError, match="expected an exercise that has a check"):
             check("paper", 99)
+
+    def test_a_run_that_lacks_a_file_is_no_wrong_answer(self, tmp_path):
+        with pytest.raises(HematoVisionError, match=r"images\.csv"):
+            check("01_data", 1, Run.open(tmp_path), cell="00001", share=0.1)
 
     def test_the_words_do_not_tell(self):
         told = check("paper", 1, names=["neutrophil"] * 12)
