@@ -42,12 +42,12 @@ def solution_texts(exercise) -> set[str]:
     return {squeezed(line) for line in lines if len(line.strip()) >= LINE}
 
 
-def everything(folder) -> str:
+def everything(folder, pattern: str = "*") -> str:
     """Return all that a folder's files say: sources, metadata, outputs, attachments, decoded."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob(pattern)):
         if path.is_file() and path.suffix != ".png":
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode("utf-8", "replace")  # pickles, too
             found.append(text)
             if path.suffix == ".ipynb":
                 found += strings(json.loads(text))
@@ -81,7 +81,7 @@ def shown() -> str:
     """Return what the committed notebooks and the tasks say: no secret."""
     paper = (ROOT / "book" / "exercises" / "paper.md").read_text(encoding="utf-8")
     stubs = "\n".join(one.stub + one.check for one in EXERCISES)
-    return everything(ROOT / "notebooks") + squeezed(paper + stubs)
+    return everything(ROOT / "notebooks", "*.ipynb") + squeezed(paper + stubs)
 
 
 class TestStudent:
