@@ -190,6 +190,33 @@ def book(name, force) -> None:
 
 
 @hv.command()
+@click.argument("folder", type=click.Path())
+@click.option(
+    "--run", "name", help="A finished run below runs/: the teacher's kit then has its outputs."
+)
+def course(folder, name) -> None:
+    """Write FOLDER/student and FOLDER/teacher: the notebooks and exercises for a class.
+
+    Both kits come from the same notebooks and pages. The student's holds every exercise with a
+    stub, a hint, its level, its minutes and a check that tells right from wrong; no output, no
+    result and no solution. The teacher's has the solutions below the exercises and the keys of the
+    drawn sheets; with --run the notebooks are as that run executed them, and the solutions are
+    executed on it, which takes minutes.
+
+    FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html.
+    The notebooks need an installed HematoVision and a run folder, as `make book` leaves them.
+    """
+    from hv_utils.chain import steps
+    from hv_utils.chain.kits import write_course
+    from hv_utils.drawn.paper import sheets
+    from hv_utils.ground.runs import Run
+
+    steps.need_notebooks()
+    finished = Run.open(_run_folder(name)) if name else None
+    _say(f"kits: {write_course(folder, sheets(), run=finished, echo=_say)}")
+
+
+@hv.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write the table there.")
 @click.option(

@@ -1,14 +1,21 @@
 """What the tests share: the repository's paths, the real data where it is, small notebooks."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from hv_utils.ground.runs import Run
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_ARCHIVE = ROOT.parent / "shared" / "data" / "blood-cells.zip"
+ONE_PROCESS = [sys.executable, ROOT / "tests" / "one_process.py"]
+WITH_PACKAGE = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +40,25 @@ def built(tmp_path_factory):
         shutil.copy(ROOT / name, project / name)
     run = make_run(project / "runs" / "fake", project)
     return project, book.build(run, project=project), run
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Run:
+    """Run the whole chain once, small; the first step and the training as readers have them."""
+    folder = tmp_path_factory.mktemp("smoke") / "run"
+    command = [
+        *ONE_PROCESS,
+        "--kernels",
+        "01_data,03_model",
+        "run",
+        "--profile",
+        "smoke",
+        "--run",
+        folder,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=WITH_PACKAGE)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return Run(folder)
 
 
 @pytest.fixture(scope="module")

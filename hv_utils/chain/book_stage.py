@@ -190,6 +190,20 @@ def clean_notebook(run: Run, name: str, *, number: str = "", project: Path = PRO
         part["metadata"].pop("papermill", None)  # time stamps and absolute paths
         part["metadata"].pop("execution", None)
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
+    return without_places(text, made, run, project)
+
+
+def without_places(text: str, made: Mapping[str, Any], run: Run, project: Path) -> str:
+    """Return the JSON of a notebook without the paths of this machine.
+
+    Parameters
+    ----------
+    text : str
+    made : mapping
+        What papermill wrote into the notebook; may be empty.
+    run : Run
+    project : Path
+    """
     for place, shown in _places(made, run, project):
         # as it is, as Python writes it in a string, and as some programs do on Windows
         for form in (place.replace("\\", "\\\\"), place, place.replace("\\", "/")):

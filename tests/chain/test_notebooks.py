@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ONE_PROCESS, ROOT, WITH_PACKAGE
 from hv_utils.chain import parameters, steps
 from hv_utils.chain.book_stage import stage
 from hv_utils.drawn.smear import draw_photo
@@ -27,8 +27,6 @@ CHECKED = "all checks passed"
 NO_LESSON = re.compile(  # imports, drawing, sentences, and what is kept
     r"(?m)^(?:import|from) |\b(?:write_figure|write_json|glue|Markdown)\("
 )
-ONE_PROCESS = [sys.executable, ROOT / "tests" / "one_process.py"]
-WITH_PACKAGE = {**os.environ, "PYTHONPATH": str(ROOT)}
 PARAMETER = re.compile(r"(\w+): (int|float|str|bool|list) = (.+?)  # (\S.+)")
 
 
@@ -146,25 +144,6 @@ def glued(run: Run) -> set[tuple[str, str]]:
         for output in cell.get("outputs", [])
         if "scrapbook" in output.get("metadata", {})
     }
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Run:
-    """Run the whole chain once, small; the first step and the training as readers have them."""
-    folder = tmp_path_factory.mktemp("smoke") / "run"
-    command = [
-        *ONE_PROCESS,
-        "--kernels",
-        "01_data,03_model",
-        "run",
-        "--profile",
-        "smoke",
-        "--run",
-        folder,
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=WITH_PACKAGE)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    return Run(folder)
 
 
 @pytest.fixture(scope="session")
