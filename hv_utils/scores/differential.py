@@ -156,7 +156,8 @@ def rebalanced(
     share = _likeliest_shares(weights, np.ones(n))
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     spread = np.stack([_likeliest_shares(weights, times) for times in drawn]).var(axis=0)
-    counted = share * (1 - share) / n
+    at = np.clip(share, 1 / n, 1 - 1 / n)  # of a kind that was not seen a count spreads, too
+    counted = at * (1 - at) / n
     left = n * np.where(spread > counted, counted / np.maximum(spread, 1e-12), 1.0)
     limits = [exact_limits(p * m, m, level=level) for p, m in zip(share, left, strict=True)]
     low, high = np.array(limits).T

@@ -81,6 +81,13 @@ def test_the_corrections_limits_hold_what_they_promise_of_a_kind_that_is_rare():
     assert np.mean(held, axis=0).min() > 0.85
 
 
+def test_a_kind_that_was_not_seen_has_limits_that_say_something():
+    probs = np.repeat([[0.9, 0.1, 0.0]], 40, axis=0)
+    probs[:6] = [0.2, 0.79, 0.01]
+    found = rebalanced(probs, np.full(3, 1 / 3))
+    assert found["high"][2] < 0.25
+
+
 def test_a_balance_that_does_not_fit_is_refused():
     with pytest.raises(HematoVisionError, match="a share above 0 of each of 3 classes"):
         rebalanced(np.full((4, 3), 1 / 3), np.array([0.5, 0.5]))
