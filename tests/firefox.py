@@ -81,7 +81,7 @@ class Firefox:
         script = f"const [done] = arguments; Promise.resolve({expression}).then(done);"
         return self.call("WebDriver:ExecuteAsyncScript", script=script, args=[])["value"]
 
-    def choose(self, selector: str, paths: list[Path]) -> None:
+    def choose(self, selector: str, *paths: Path) -> None:
         """Choose files in a field, as in the dialog."""
         found = self.call("WebDriver:FindElement", using="css selector", value=selector)["value"]
         (element,) = found.values()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hv_utils.inference.counting import COLUMNS, cell_rows, count_preparation
-from hv_utils.inference.familiarity import alarm
+from hv_utils.inference.familiarity import Strangers, alarm
 from hv_utils.inference.predict import (
     Classifier,
     columns,
@@ -103,8 +103,12 @@ def predict(model: Model) -> Work:
         columns(facts["classes"], **more),
         preparation_of(facts, um_per_pixel=model.um_per_pixel),
         partial(judge, classes=facts["classes"]),
-        lambda rows: {"alarm": alarm([r["familiarity"] for r in rows if "familiarity" in r])},
+        lambda rows: {"alarm": alarm(_strangers(rows))},
     )
+
+
+def _strangers(rows: Sequence[dict]) -> Strangers:
+    return Strangers.among(row["familiarity"] for row in rows if "familiarity" in row)
 
 
 def count(model: Model) -> Work:

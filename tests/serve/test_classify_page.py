@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from hv_utils.drawn.smear import draw_photo
 from hv_utils.ground.errors import HematoVisionError
-from hv_utils.inference.familiarity import alarm
+from hv_utils.inference.familiarity import Strangers, alarm
 from hv_utils.inference.predict import (
     SHIPPED_MODEL,
     TRAVELLING_MODEL,
@@ -381,7 +381,7 @@ def test_strange_cells_sound_the_alarm(window, page, tmp_path):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(noise).save(files[-1])
     rows = judged(window, page, files)
-    wanted = alarm([row["familiarity"] for row in rows.values()])
+    wanted = alarm(Strangers.among(row["familiarity"] for row in rows.values()))
     tally = window.js("document.querySelector('.hv-classify-tally').textContent")
     assert bool(wanted) == ("stranger" in tally)
     assert "20 images: " in tally
