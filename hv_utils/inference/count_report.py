@@ -176,7 +176,7 @@ class Count:
             if self.learnt is not None:
                 figures += _in_percent(row.get("rebalanced", {"share": None}))
             table.add_row(kind, *figures)
-        console = Console(highlight=False, width=100)
+        console = Console(highlight=False, width=79, force_jupyter=False)
         with console.capture() as capture:
             console.print(
                 f"{facts['fields']:,} fields: {cells[WHITE]:,} white cells, {cells[RED]:,} red "
@@ -206,10 +206,7 @@ class Count:
                     for end in ("low", "high")
                 )
                 value = f"{unit * found['value']:.1f} ({low} to {high})"
-                yield (
-                    f"{what} per {unit:,} red cells: {value}, a ratio in these fields, no "
-                    "concentration"
-                )
+                yield f"{what} per {unit:,} red cells: {value}, no concentration"
         if facts["shapes"]:
             shares = ", ".join(
                 "{} {} ({})".format(name, *_in_percent(row))
@@ -218,10 +215,7 @@ class Count:
             yield f"shapes of {self.shapes.total():,} whole red cells, in %: {shares}"
         total = sum(row["count"] for row in facts["differential"].values())
         if total < ENOUGH:
-            yield (
-                f"{total:.0f} white cells are few: a differential counts {ENOUGH} at least, and "
-                "the limits above hold chance alone, not the model's mistakes"
-            )
+            yield f"{total:.0f} white cells are few: count {ENOUGH} or more"
 
 
 def _in_percent(row: Mapping[str, float | None]) -> list[str]:
