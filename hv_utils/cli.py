@@ -21,6 +21,14 @@ STOPPED_BY = 128  # plus the signal's number, as shells have it
 REFUSED = (*DISK_FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+of_known_scale = click.option(
+    "--um-per-pixel",
+    type=float,
+    metavar="UM",
+    help="Scale of the pictures.  [default: the red cells in each are measured]",
+)
+
+
 class Group(click.Group):
     """A group of commands in the order in which one meets them."""
 
@@ -227,12 +235,7 @@ def course(folder, name) -> None:
     type=click.Path(),
     help="An exported model.onnx.  [default: the shipped one, else runs/demo/model.onnx]",
 )
-@click.option(
-    "--um-per-pixel",
-    type=float,
-    metavar="UM",
-    help="Scale of the pictures.  [default: the red cells in each are measured]",
-)
+@of_known_scale
 @click.option("--why", is_flag=True, help="Say in words what each cell looks like.")
 @click.option(
     "--coverage",
@@ -346,12 +349,7 @@ def _need_out(options: dict, paths: tuple[str, ...]) -> None:
     "--overlays", type=click.Path(file_okay=False), help="Write the fields, cells outlined, there."
 )
 @click.option("--model", type=click.Path(), help="A model of cells.  [default: the shipped one]")
-@click.option(
-    "--um-per-pixel",
-    type=float,
-    metavar="UM",
-    help="Scale of all fields.  [default: the red cells in each are measured]",
-)
+@of_known_scale
 @click.option(
     "--shapes",
     type=click.Path(),
@@ -413,7 +411,7 @@ def count(fields, csv_path, json_path, **options) -> None:
     "--model", type=click.Path(), help="The model to adapt.  [default: that of hv predict]"
 )
 @click.option("--groups", help="Which pictures belong together: a table, or a pattern over names.")
-@click.option("--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures.")
+@of_known_scale
 def adapt(labelled, out, model, groups, um_per_pixel) -> None:
     """Adapt the model to your laboratory, from 5 to 100 labelled cells, in seconds.
 
@@ -436,9 +434,7 @@ def adapt(labelled, out, model, groups, um_per_pixel) -> None:
     "--out", default="review.html", show_default=True, type=click.Path(dir_okay=False), help="Page."
 )
 @click.option("--blind", is_flag=True, help="Begin with the verdicts hidden: for a second reader.")
-@click.option(
-    "--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures, as for hv predict."
-)
+@of_known_scale
 def review(verdicts, out, blind, um_per_pixel) -> None:
     """Write a page on which a person looks through verdicts and corrects them.
 
@@ -463,7 +459,7 @@ def review(verdicts, out, blind, um_per_pixel) -> None:
     help="What requests must bear; needed where others can reach the service. Better in HV_TOKEN.",
 )
 @click.option("--model", type=click.Path(), help="An exported model.onnx.  [as hv predict]")
-@click.option("--um-per-pixel", type=float, metavar="UM", help="Scale of the pictures.")
+@of_known_scale
 @click.option("--why", is_flag=True, help="Say in words what each cell looks like.")
 @click.option("--coverage", type=float, metavar="SHARE", help="Of the sets, as hv predict has it.")
 @click.option(

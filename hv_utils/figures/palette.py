@@ -13,15 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from hv_utils.images.labels import COLOURS as PALETTE
 from hv_utils.images.voc import PLATELETS, RED_CELL, WHITE_CELL
 
-PALETTE = {
-    "eosinophil": "#D55E00",
-    "lymphocyte": "#0072B2",
-    "monocyte": "#009E73",
-    "neutrophil": "#CC79A7",
-    "basophil": "#56B4E9",
-}
 NEUTRAL = "#6B7280"
 RIGHT, WRONG = "#0072B2", "#D55E00"
 _SPARE = ("#E69F00", "#56B4E9", "#000000", "#F0E442", "#999999")

@@ -21,6 +21,15 @@ KINDS = tuple(sorted((*CLASSES, "basophil", "erythroblast", "ig", "platelet")))
 myelocytes, metamyelocytes) belong in the marrow: in the blood of an adult they are a finding. The
 names are those of `acevedo2020`; the glossary tells of each."""
 
+COLOURS = {
+    "eosinophil": "#D55E00",
+    "lymphocyte": "#0072B2",
+    "monocyte": "#009E73",
+    "neutrophil": "#CC79A7",
+    "basophil": "#56B4E9",
+}
+"""One colour a class in every figure and overlay: of Okabe and Ito, see `figures.palette`."""
+
 MICROMETRES_PER_PIXEL = 0.072
 """Scale of the 640x480 photos of `bccd`, if the median red-cell box (104 px) is 7.5 µm wide."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.predictions import prob_columns
+from hv_utils.images.labels import COLOURS
 from hv_utils.images.reading import read_image
 from hv_utils.inference.detector import PLATELET, RED, WHITE
 from hv_utils.inference.onnx_model import NOT_A_CELL, OK, UNREADABLE, UNSURE
@@ -25,13 +26,6 @@ APART, LEFT_OUT, SHARED_OUT = DOUBTFUL = ("apart", "left-out", "shared-out")
 NO_WHITE_CELLS = ("erythroblast", "platelet")  # kinds that a differential does not share in
 FINDINGS = {"erythroblast": "erythroblast", "ig": "immature granulocyte"}
 ENOUGH = 100  # cells of a differential, at least
-COLOURS = {
-    "eosinophil": "#D55E00",
-    "lymphocyte": "#0072B2",
-    "monocyte": "#009E73",
-    "neutrophil": "#CC79A7",
-    "basophil": "#56B4E9",
-}
 OTHER_WHITE, RED_LINE, PLATELET_LINE = "#000000", "#C44E52", "#7B3FA0"
 
 

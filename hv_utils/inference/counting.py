@@ -130,8 +130,8 @@ def count_fields(
         if done:
             complain(f"going on: {done:,} of {len(files):,} fields of {csv} were there")
         fields = in_order(look, islice(files, done, None), workers=cores())
-        for told in stack.enter_context(progress(map(_told, fields), total=len(files) - done)):
-            field = told["field"]
+        shown = progress(fields, total=len(files) - done, images=lambda _: 1)
+        for field in stack.enter_context(shown):
             count.add(field)
             if overlays:
                 draw_field(field, drawn[field.path])
@@ -142,10 +142,6 @@ def count_fields(
     if json:
         write_text(Path(json), dump_json(count.facts()))
     return count
-
-
-def _told(field: CountedField) -> dict[str, Any]:
-    return {"field": field}
 
 
 def _by_field(rows: Iterator[dict]) -> Iterator[CountedField]:

@@ -125,9 +125,11 @@ def red_view(
         Height and width of the cut-out.
     """
     half = max(1, round(RED_UM / um_per_pixel / 2))
-    x, y = (int(box[i] + box[i + 2]) // 2 + half for i in (0, 1))
-    padded = cv2.copyMakeBorder(image, *[half] * 4, cv2.BORDER_REPLICATE)
-    return resize(padded[y - half : y + half, x - half : x + half], size)
+    columns, rows = (
+        np.clip(np.arange(-half, half) + int(box[i] + box[i + 2]) // 2, 0, image.shape[1 - i] - 1)
+        for i in (0, 1)
+    )  # beyond the edge its pixels are repeated
+    return resize(image[rows[:, None], columns], size)
 
 
 def _cut(box: np.ndarray, shape: tuple[int, ...]) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from hv_utils.fields.finder import find_cells
 from hv_utils.fields.scale import check_scale
+from hv_utils.fields.view import GROUND
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, fingerprint
 from hv_utils.images.reading import read_image
@@ -23,7 +24,6 @@ CROP_UM, CELL_UM = 24.0, 13.0  # width of a crop; of a box where the finder give
 AROUND_BOX = 1.6  # a crop is so much wider than a box that the table has
 CROP_SIDE, FIELD_SIDE = 176, 560  # pixels, the longest side
 CROP_QUALITY, FIELD_QUALITY = 82, 70  # of JPEG
-GROUND = 240  # beyond the picture's edge
 NEAR = 3.0  # pixels between a verdict's middle and the cell that it is of
 Corners = tuple[float, float, float, float]
 
