@@ -59,15 +59,19 @@ def test_a_crowd_is_turned_away_and_leaves_nothing(service):
     assert hostile.is_well(service.address)
 
 
-def test_it_holds_no_memory_and_logs_no_fault(service):
-    """Run last: what all of the above has left."""
-    for name in ("an endless file", "zeros", "10,000 files"):
-        CASES[name].send(service.address)
+def spell(service, times: int) -> int:
+    """The bytes that the service has grown by over the costliest uploads."""
     before = service.about.memory_info().rss
-    for _ in range(8):
+    for _ in range(times):
         for name in ("an endless file", "zeros", "10,000 files"):
             CASES[name].send(service.address)
-    assert service.about.memory_info().rss - before < 8e6
+    return service.about.memory_info().rss - before
+
+
+def test_it_holds_no_memory_and_logs_no_fault(service):
+    """Run last: what all of the above has left. A leak grows in each spell, an allocator rests."""
+    spell(service, times=1)
+    assert min(spell(service, times=4) for _ in range(3)) < 4e6
     warm(service)
     assert service.end() == 0
     assert not [line for line in service.log if '"status": 500' in line or '"error"' in line]
