@@ -5,50 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
-from weakref import WeakSet
+from typing import Any
 
 import papermill
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+from hv_utils.chain.kernel import START_S, OwnKernel
 from hv_utils.chain.parameters import CHAIN_PARAMETER
 from hv_utils.chain.steps import Step
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.progress import NamedLines
 from hv_utils.ground.runs import Run
 
-START_S = 300  # for a kernel to answer, on a machine that has other things to do
 RESUMES = "what was finished is kept, and the same command resumes here"
-
-
-class OwnKernel(AsyncKernelManager):
-    """A kernel in the Python of this process, whatever is installed under the name python3."""
-
-    started: ClassVar[WeakSet[OwnKernel]] = WeakSet()
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.started.add(self)
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """What starts it."""
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
-
-
-def kill_kernels() -> None:
-    """End the kernels that run; what waits for one of them then gets an error."""
-    for kernel in list(OwnKernel.started):
-        process = getattr(kernel.provisioner, "process", None)
-        if process is not None:
-            process.kill()
 
 
 def run_notebook(
@@ -56,6 +28,7 @@ def run_notebook(
     run: Run,
     values: Mapping[str, Any],
     *,
+    kernel: type[OwnKernel] = OwnKernel,
     on_cell: Callable[[int, int], None] = lambda number, total: None,
     echo: Callable[[str], None] = print,
 ) -> None:
@@ -67,6 +40,8 @@ def run_notebook(
     run : Run
     values : mapping
         The notebook's parameters.
+    kernel : type
+        Of the kernel manager.
     on_cell : callable
         Called before each cell with its number, from 0, and the number of cells.
     echo : callable
@@ -99,7 +74,7 @@ def run_notebook(
             progress_bar=False,
             stdout_file=NamedLines(step.name, echo),
             start_timeout=START_S,
-            kernel_manager_class=OwnKernel,
+            kernel_manager_class=kernel,
             on_cell_start=on_cell_start,
             # The kernel's start has nothing to tell, and its end would tell of an interrupt.
             extra_arguments=["--log-level=CRITICAL"],

@@ -14,7 +14,6 @@ import numpy as np
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hv_utils.chain.book_stage import SOLUTION_LINK, clean_notebook, without_places
-from hv_utils.chain.execution import START_S, OwnKernel
 from hv_utils.chain.exercises import (
     HEADING,
     PAPER,
@@ -24,6 +23,7 @@ from hv_utils.chain.exercises import (
     parts_of,
     read_exercises,
 )
+from hv_utils.chain.kernel import START_S, OwnKernel
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import atomic_path, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run

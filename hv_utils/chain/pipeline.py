@@ -96,7 +96,7 @@ def run_chain(
 
             def one(step: Step) -> None:
                 heading = f"[{steps.index(step) + 1}/{last}] {step.name}"
-                options = {"heading": heading, "forced": step in forced, "echo": echo}
+                options = {"heading": heading, "forced": step in forced, "of": last, "echo": echo}
                 carry_out(step, run, own[step], about, shown=shown, **options)
 
             run_steps(steps[:last], one, jobs=jobs, stop=_kill_kernels, echo=echo)
@@ -104,7 +104,7 @@ def run_chain(
 
 
 def _kill_kernels() -> None:
-    from hv_utils.chain.execution import kill_kernels
+    from hv_utils.chain.kernel import kill_kernels
 
     kill_kernels()
 
@@ -158,6 +158,7 @@ def carry_out(
     heading: str,
     shown: Progress,
     forced: bool = False,
+    of: int = 1,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Run one step, unless it is up to date, and record how it was made.
@@ -180,6 +181,8 @@ def carry_out(
         Gets a bar while the step runs.
     forced : bool
         Run it in any case.
+    of : int
+        Steps that this process may run: many share what their kernels import.
     echo : callable
         Takes the lines of the step.
 
@@ -195,12 +198,14 @@ def carry_out(
         echo(f"{heading}: up to date")
         return
     from hv_utils.chain.execution import run_notebook
+    from hv_utils.chain.kernel import kernel_for
 
     forget(run, [step])
     facts, started = environment(), time.perf_counter()
     bar = shown.add_task(heading, total=None)
     try:
-        run_notebook(step, run, values, on_cell=partial(_show, shown, bar), echo=echo)
+        on_cell = partial(_show, shown, bar)
+        run_notebook(step, run, values, kernel=kernel_for(of), on_cell=on_cell, echo=echo)
     finally:
         shown.remove_task(bar)
     seconds = round(time.perf_counter() - started, 1)

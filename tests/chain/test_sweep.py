@@ -38,7 +38,7 @@ def run_notebook(step, run, values, **_):
     run.write_json("metrics.json", {{"macro_f1": score, "accuracy": score, "per_cell": cells}})
 
 execution = types.ModuleType("execution")
-execution.run_notebook, execution.kill_kernels = run_notebook, lambda: None
+execution.run_notebook = run_notebook
 sys.modules["hv_utils.chain.execution"] = execution
 from hv_utils.chain import parameters, pipeline, steps, sweep
 from hv_utils.chain.steps import Step
