@@ -10,6 +10,7 @@ is marked. The exit status is 1 where one is.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from hv_utils.chain.sweep import plan, run_sweep
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import dump_json, write_text
 from hv_utils.ground.predictions import from_predictions
-from hv_utils.ground.runs import PROJECT_ROOT, Run
+from hv_utils.ground.runs import PROJECT_ROOT, Run, environment
 from hv_utils.scores.calibration import apply_temperature
 from hv_utils.scores.intervals import scores_from_confusion
 from hv_utils.scores.verdicts import UNDECIDED
 from hv_utils.studies.reasons import NONE_KNOWN, WHOLE, mistakes_by_reason
+from hv_utils.studies.sweeps import mean_interval
 
 BLOOD = {"eosinophil": 2.2, "lymphocyte": 37.1, "monocyte": 6.4, "neutrophil": 54.2}
 """Per cent of white cells in normal blood (`orfanakis1970`)."""
@@ -178,6 +180,11 @@ LESSONS: dict[str, Callable[[Run], Shown]] = {
     "mistakes": mistakes,
 }
 
+SCORES: dict[str, Callable[[Run], float]] = {
+    "macro_f1": lambda run: run.read_json("metrics.json")["macro_f1"],
+    "inflation": lambda run: run.read_json("leak.json")["inflation"]["value"],
+}
+
 
 def _planned(run: Run) -> pd.DataFrame:
     names = {"photo": str, "field": str}
@@ -199,7 +206,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     chosen = parser.parse_args(arguments)
     table: dict[str, dict[str, dict]] = {name: {} for name in LESSONS}
-    seconds = {}
+    seconds, scores = {}, {name: [] for name in SCORES}
     folder = PROJECT_ROOT / chosen.runs / f"{chosen.profile}-seeds"
     pairs = [("seed", ",".join(map(str, chosen.seeds))), *chosen.p]
     points = plan(chosen.profile, pairs, folder=folder, until_step="audit")
@@ -212,9 +219,14 @@ def main(arguments: list[str]) -> int:
         for name, look in LESSONS.items():
             shown = look(run)
             table[name][str(seed)] = {"found": shown.words, "passed": shown.passed}
+        for name, read in SCORES.items():
+            scores[name].append(read(run))
     print(_markdown(table, seconds))
     if chosen.json:
-        write_text(Path(chosen.json), dump_json({"lessons": table, "seconds": seconds}))
+        spread = {name: mean_interval(np.array(values)) for name, values in scores.items()}
+        about = {"command": f"python {shlex.join(sys.argv)}", **environment()}
+        record = {**about, "lessons": table, "scores": spread, "seconds": seconds}
+        write_text(Path(chosen.json), dump_json(record))
     return sum(not found["passed"] for row in table.values() for found in row.values())
 
 
