@@ -68,12 +68,23 @@ def markers(classes: Iterable[str]) -> dict[str, str]:
 
 
 def sharp_in_notebooks() -> None:
-    """Have a notebook keep its figures at twice the resolution; do nothing elsewhere."""
+    """Have a notebook show its figures at twice the resolution; do nothing elsewhere."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
         from matplotlib_inline.config import InlineBackend
 
         InlineBackend.instance(parent=shell).figure_formats = {"retina"}
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _shown)
+
+
+def _shown(figure: Figure) -> Any:
+    """Return what a notebook shows: the file that `Run.write_figure` has made, where it has."""
+    from IPython.core.pylabtools import retina_figure
+    from IPython.display import Image
+
+    if hasattr(figure, "written"):
+        return Image(data=figure.written, retina=True)._repr_png_()
+    return retina_figure(figure, base64=True)
 
 
 def new_figure(

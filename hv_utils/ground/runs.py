@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +148,15 @@ class Run:
         return write_text(self.path(name), dump_json(value))
 
     def write_figure(self, name: str, figure: Figure) -> Path:
-        """Write a Matplotlib figure to `figures/<name>` (PNG, 200 dots per inch)."""
-        path = self.path("figures") / name
+        """Write a Matplotlib figure to `figures/<name>` (PNG, 200 dots per inch).
+
+        The bytes stay on the figure as `written`: a notebook shows them, and draws nothing twice.
+        """
+        path, drawn = self.path("figures") / name, BytesIO()
+        figure.savefig(drawn, format="png", dpi=200, bbox_inches="tight")
+        figure.written = drawn.getvalue()
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=200, bbox_inches="tight")
+            temporary.write_bytes(figure.written)
         return path
 
     @property
