@@ -27,6 +27,7 @@ POWER = 1.75  # makes up for the longer outline of larger circles; any of 1.5 to
 OUTLINE_BIAS = 1.06  # the steepest part of an outline lies inside it
 MAX_POINTS = 2500  # of outlines that vote
 MIN_RED = 2.0  # red cells that make a ruler
+DIGITS = 4  # of a diameter in work pixels; those behind hang on the processor, and views on them
 USUAL_NUCLEUS = 50.0  # µm², of a white cell: the ruler where no red cell is in view
 NUCLEUS_FLOOR, NUCLEUS_SPREAD = 0.003, 0.35  # how much the scale by the nucleus weighs; in log
 
@@ -162,7 +163,7 @@ def _red_cells(stain: Stain) -> tuple[float, float]:
         power = power * (NUCLEUS_FLOOR + np.exp(-0.5 * away**2))
     best = int(np.argmax(power))
     count = bundled[best] / max(highest[best], 1e-12) * 2 / np.pi
-    return float(2 * _between(radii, power, best) * OUTLINE_BIAS), float(count)
+    return round(2 * _between(radii, power, best) * OUTLINE_BIAS, DIGITS), float(count)
 
 
 def _outlines(stain: Stain, apart: float) -> tuple[np.ndarray, ...] | None:
@@ -207,7 +208,7 @@ def _votes(
     for index, radius in enumerate(radii):
         spread = max(0.7, 0.07 * float(radius))
         smooth = cv2.GaussianBlur(votes[index], (0, 0), spread) * (spread * spread / float(radius))
-        squared = (smooth * smooth).ravel()
+        squared = (smooth * smooth).ravel().astype(np.float64)
         bundled[index] = float(np.dot(squared, squared)) / (spread * spread)
         highest[index] = float(squared.max()) ** 2
     return bundled, highest

@@ -175,9 +175,9 @@ def optical_density(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
     numpy.ndarray, shape (H, W, 3), float32
         0 is ground. Four grey levels are added to both, so that black stays finite.
     """
-    levels = np.arange(256, dtype=np.float32)[:, None] + 4
-    table = np.log((ground.astype(np.float32) + 4) / levels)
-    return cv2.LUT(image, table.reshape(256, 1, 3))
+    levels = np.arange(256.0)[:, None] + 4
+    table = np.log((ground.astype(np.float64) + 4) / levels)  # rounded last: alike on any machine
+    return cv2.LUT(image, table.astype(np.float32).reshape(256, 1, 3))
 
 
 def otsu(values: np.ndarray) -> float:
