@@ -17,6 +17,8 @@ self.hvClassifyFinder = (cv) => {
     const low = Math.floor(value), rest = value - low;
     return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low;
   }
+  /* One digit behind the point, as Python's round. */
+  const tenths = (value) => (value * 4 % 1 ? Number(value.toFixed(1)) : round(10 * value) / 10);
   const clamp = (value, low, high) => max(low, min(high, value));
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const mean = (values) => sum(values) / values.length;
@@ -632,5 +634,5 @@ self.hvClassifyFinder = (cv) => {
     return looked(view, tables);
   }
 
-  return { findCells, byProminence, standardView, inHue };
+  return { findCells, byProminence, standardView, inHue, round, tenths };
 };
