@@ -21,8 +21,8 @@ import numpy as np
 
 from hv_utils.ground.files import write_text
 from hv_utils.inference.familiarity import FACT as DISTANCES
-from hv_utils.inference.morphology import SHOWN, SILENT, WORDS, morphology_path, read_morphology
 from hv_utils.inference.morphology import LEAST as LEAST_LIKELY
+from hv_utils.inference.morphology import SHOWN, SILENT, WORDS, morphology_path, read_morphology
 from hv_utils.inference.onnx_model import SHIPPED_MODEL, read_verified
 from hv_utils.inference.predict import TRAVELLING_MODEL
 from hv_utils.inference.preparation import HUE, LARGEST, RESIZED, VIEW

@@ -99,6 +99,7 @@
         send.onclick = done;
         key.onkeydown = (event) => { if (event.key === "Enter") done(); };
       });
+      says.textContent = "Sending again …";
     }
     const back = {
       model: null, door, most: 8,
@@ -116,7 +117,12 @@
             continue;
           }
           door.hidden = true;
-          if (!answer.ok) return files.map(() => [{ status: "unreadable", reason: told.error }]);
+          if (!answer.ok && files.length === 1) return [[{ status: "unreadable", reason: told.error }]];
+          if (!answer.ok) {  // one of them may be to blame
+            const each = [];
+            for (const file of files) each.push(...await back.judge([file]));
+            return each;
+          }
           back.model = told.model;
           back.coverage = told.model.coverage;
           return byFile(told.rows.map(taken));
