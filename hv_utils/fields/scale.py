@@ -27,7 +27,6 @@ POWER = 1.75  # makes up for the longer outline of larger circles; any of 1.5 to
 OUTLINE_BIAS = 1.06  # the steepest part of an outline lies inside it
 MAX_POINTS = 2500  # of outlines that vote
 MIN_RED = 2.0  # red cells that make a ruler
-DIGITS = 4  # of a diameter in work pixels; those behind hang on the processor, and views on them
 USUAL_NUCLEUS = 50.0  # µm², of a white cell: the ruler where no red cell is in view
 NUCLEUS_FLOOR, NUCLEUS_SPREAD = 0.003, 0.35  # how much the scale by the nucleus weighs; in log
 
@@ -163,15 +162,15 @@ def _red_cells(stain: Stain) -> tuple[float, float]:
         power = power * (NUCLEUS_FLOOR + np.exp(-0.5 * away**2))
     best = int(np.argmax(power))
     count = bundled[best] / max(highest[best], 1e-12) * 2 / np.pi
-    return round(2 * _between(radii, power, best) * OUTLINE_BIAS, DIGITS), float(count)
+    return float(2 * _between(radii, power, best) * OUTLINE_BIAS), float(count)
 
 
 def _outlines(stain: Stain, apart: float) -> tuple[np.ndarray, ...] | None:
     """Return points of outlines, `apart` pixels from nuclei: x, y, way to the dark side, weight."""
-    smooth = cv2.GaussianBlur(stain.total, (0, 0), 1.1)
-    across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    steep = cv2.magnitude(across, down)
+    # In double precision: how single rounds hangs on the processor, and votes hang on that.
+    smooth = cv2.GaussianBlur(stain.total.astype(np.float64), (0, 0), 1.1)
+    across, down = (cv2.Sobel(smooth, cv2.CV_64F, *way) for way in ((1, 0), (0, 1)))
+    steep = np.sqrt(across * across + down * down)
     away = cv2.distanceTransform((~stain.nuclei).astype(np.uint8), cv2.DIST_L2, 3)
     allowed = (stain.inside & (away >= apart)).astype(np.uint8)
     allowed = cv2.erode(allowed, np.ones((5, 5), np.uint8), borderValue=0) > 0
@@ -203,13 +202,13 @@ def _votes(
     place = np.where(seen, row * wide + column, 0) + layer
     counted = np.where(seen, weight, 0.0)
     votes = np.bincount(place.ravel(), counted.ravel(), minlength=radii.size * tall * wide)
-    votes = votes.reshape(radii.size, tall, wide).astype(np.float32)
+    votes = votes.reshape(radii.size, tall, wide)
     bundled, highest = np.zeros(radii.size), np.zeros(radii.size)
     for index, radius in enumerate(radii):
         spread = max(0.7, 0.07 * float(radius))
         smooth = cv2.GaussianBlur(votes[index], (0, 0), spread) * (spread * spread / float(radius))
-        squared = (smooth * smooth).ravel().astype(np.float64)
-        bundled[index] = float(np.dot(squared, squared)) / (spread * spread)
+        squared = (smooth * smooth).ravel()
+        bundled[index] = float((squared * squared).sum()) / (spread * spread)
         highest[index] = float(squared.max()) ** 2
     return bundled, highest
 

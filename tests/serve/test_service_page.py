@@ -1,5 +1,6 @@
 """The page of the service in a browser: by keyboard, with a token, and with no other host."""
 
+import base64
 import io
 import json
 import time
@@ -56,6 +57,22 @@ def files(tmp_path_factory):
     return [*paths, folder / "pair.tif", folder / "text.png"]
 
 
+def drop(page, files):
+    """Drop files: Firefox's driver cannot choose any on a page that was served."""
+    names = [path.name for path in files]
+    texts = [base64.b64encode(path.read_bytes()).decode() for path in files]
+    page.js(f"""(() => {{
+        const data = new DataTransfer(), names = {json.dumps(names)};
+        {json.dumps(texts)}.forEach((text, at) => {{
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            data.items.add(new File([bytes], names[at]));
+        }});
+        const event = new Event("drop", {{bubbles: true, cancelable: true}});
+        Object.defineProperty(event, "dataTransfer", {{value: data}});
+        document.body.dispatchEvent(event);
+    }})()""")
+
+
 def until(page, condition):
     for _ in range(300):
         if page.js(condition):
@@ -75,7 +92,7 @@ def test_pictures_get_the_rows_of_hv_predict(window, files, model):
     flags = ["--model", model, *(["--why"] if cells else []), "--coverage", "0.95"]
     with running(*flags) as service:
         window.open(f"{service.url}/")
-        window.choose("#hv-files", *files)
+        drop(window, files)
         rows = done(window)
         window.js("""(() => { URL.createObjectURL = (blob) => { self.saved = blob; return "#"; };
             document.querySelector(".hv-classify-tools button").click(); })()""")

@@ -24,13 +24,14 @@ self.hvClassifyFinder = (cv) => {
   const mean = (values) => sum(values) / values.length;
   const indexOfLargest = (values) => values.reduce((best, value, at) => (value > values[best] ? at : best), 0);
 
-  /* numpy.quantile of single-precision numbers, all of it in single precision. */
+  /* numpy.quantile, in the precision of the values. */
   function quantile(values, share) {
-    const sorted = Float32Array.from(values).sort(), at = fround((sorted.length - 1) * fround(share));
-    const low = Math.floor(at), part = fround(at - low), high = min(low + 1, sorted.length - 1);
-    const step = fround(sorted[high] - sorted[low]);
-    return part >= 0.5 ? fround(sorted[high] - fround(step * fround(1 - part)))
-      : fround(sorted[low] + fround(step * part));
+    const near = values instanceof Float32Array ? fround : Number;
+    const sorted = values.slice().sort(), at = near((sorted.length - 1) * near(share));
+    const low = Math.floor(at), part = near(at - low), high = min(low + 1, sorted.length - 1);
+    const step = near(sorted[high] - sorted[low]);
+    return part >= 0.5 ? near(sorted[high] - near(step * near(1 - part)))
+      : near(sorted[low] + near(step * part));
   }
 
   function median(values) {
@@ -75,7 +76,8 @@ self.hvClassifyFinder = (cv) => {
   // ------------------------------------------------------------------ planes
 
   const KINDS = [
-    [Uint8Array, "CV_8U", "data"], [Int32Array, "CV_32S", "data32S"], [Float32Array, "CV_32F", "data32F"],
+    [Uint8Array, "CV_8U", "data"], [Int32Array, "CV_32S", "data32S"],
+    [Float32Array, "CV_32F", "data32F"], [Float64Array, "CV_64F", "data64F"],
   ];
 
   const plane = ({ width, height }, data, channels = 1) => ({ width, height, channels, data });
@@ -177,14 +179,22 @@ self.hvClassifyFinder = (cv) => {
   function takeApart(image, shrink) {
     if (shrink < 1) image = resized(image, round(image.width * shrink), round(image.height * shrink));
     const inside = insideBorder(image), ground = groundColour(image, inside);
-    const mix = cv.matFromArray(2, 3, cv.CV_32F, [1, 1, -1, 1 / 3, 1 / 3, 1 / 3]);
-    const mixed = through([looked(image, opticalDensity(ground))], (from, to) => cv.transform(from, to, mix));
-    mix.delete();
-    const both = blurred(mixed, 0.7).data;
-    const band = (k) => plane(image, Float32Array.from(inside.data, (value, at) => (value ? both[2 * at + k] : 0)));
+    const mixed = mix(looked(image, opticalDensity(ground))), smooth = mixed.map((one) => blurred(one, 0.7).data);
+    const band = (k) => plane(image, Float32Array.from(inside.data, (value, at) => (value ? smooth[k][at] : 0)));
     const nuclear = band(0), total = band(1), edge = fround(edgeOfGround(where(total, inside)));
     const foreground = map(image, (at) => total.data[at] > edge && inside.data[at]);
     return stainOf({ inside, ground, nuclear, total, foreground }, PEAK_SHARE);
+  }
+
+  /* Of optical densities, the nuclear and the mean one. */
+  function mix({ width, height, data }) {
+    const third = 1 / 3, nuclear = new Float64Array(width * height), total = new Float64Array(width * height);
+    nuclear.forEach((_, at) => {
+      const [red, green, blue] = [data[3 * at], data[3 * at + 1], data[3 * at + 2]];
+      nuclear[at] = red + green - blue;
+      total[at] = red * third + green * third + blue * third;
+    });
+    return [nuclear, total].map((one) => plane({ width, height }, one));
   }
 
   /* What was taken apart, with the levels of its red cells and its darkest nuclei. */
@@ -290,7 +300,7 @@ self.hvClassifyFinder = (cv) => {
 
   const RED_CELL = 7.5, WORK_SIDE = 240, LEAST_SIDE = 16, RED_AT_WORK = 20, STEP = 1.2;
   const RADII = Array.from({ length: 15 }, (_, at) => 3.5 * STEP ** at);
-  const POWER = 1.75, OUTLINE_BIAS = 1.06, MAX_POINTS = 2500, MIN_RED = 2, DIGITS = 4;
+  const POWER = 1.75, OUTLINE_BIAS = 1.06, MAX_POINTS = 2500, MIN_RED = 2;
   const USUAL_NUCLEUS = 50, NUCLEUS_FLOOR = 0.003, NUCLEUS_SPREAD = 0.35;
 
   function measureScale(image) {
@@ -335,19 +345,19 @@ self.hvClassifyFinder = (cv) => {
     });
     const best = indexOfLargest(power);
     const count = bundled[best] / max(highest[best], 1e-12) * 2 / Math.PI;
-    return [Number((2 * between(radii, power, best) * OUTLINE_BIAS).toFixed(DIGITS)), count];
+    return [2 * between(radii, power, best) * OUTLINE_BIAS, count];
   }
 
   function outlines(stain, apart) {
-    const smooth = blurred(stain.total, 1.1);
-    const slopes = (x, y) => through([smooth], (from, to) => cv.Sobel(from, to, cv.CV_32F, x, y));
+    const smooth = blurred(plane(stain.total, Float64Array.from(stain.total.data)), 1.1);
+    const slopes = (x, y) => through([smooth], (from, to) => cv.Sobel(from, to, cv.CV_64F, x, y)).data;
     const across = slopes(1, 0), down = slopes(0, 1);
-    const steep = through([across, down], (x, y, to) => cv.magnitude(x, y, to));
+    const steep = plane(smooth, across.map((value, at) => Math.sqrt(value * value + down[at] * down[at])));
     const far = away(map(steep, (at) => !stain.nuclei.data[at])), least = fround(apart);
     const near = map(steep, (at) => stain.inside.data[at] && far.data[at] >= least);
     const allowed = morphed(near, "erode", "MORPH_RECT", 5, 0), slope = where(steep, allowed);
     if (slope.length < 100) return null;
-    const usual = quantile(slope, 0.9), edge = fround(0.35 * usual), most = fround(1.5 * usual);
+    const usual = quantile(slope, 0.9), edge = 0.35 * usual, most = 1.5 * usual;
     let found = [];
     steep.data.forEach((value, at) => { if (value > edge && allowed.data[at]) found.push(at); });
     if (found.length < 20) return null;
@@ -356,7 +366,7 @@ self.hvClassifyFinder = (cv) => {
       const value = steep.data[at], x = at % steep.width;
       return {
         x, y: (at - x) / steep.width, weight: min(value, most),
-        toX: fround(across.data[at] / value), toY: fround(down.data[at] / value),
+        toX: across[at] / value, toY: down[at] / value,
       };
     });
   }
@@ -372,11 +382,10 @@ self.hvClassifyFinder = (cv) => {
           counted[row * size.width + column] += weight;
         }
       }
-      const smooth = blurred(plane(size, Float32Array.from(counted)), spread).data;
-      const factor = fround(spread * spread / radius);
+      const smooth = blurred(plane(size, counted), spread).data, factor = spread * spread / radius;
       let power = 0, top = 0;
       for (const value of smooth) {
-        const scaled = fround(value * factor), squared = fround(scaled * scaled);
+        const squared = (value * factor) ** 2;
         power += squared * squared;
         top = max(top, squared);
       }
