@@ -298,6 +298,9 @@ def test_cells_are_found_and_told_as_by_hv_predict(window, page, fields):
     assert {row["status"] for row in rows} == {"ok", "unsure", "not_a_cell"}
     assert max(row.get("cell", 0) for row in rows) > 1, "a field has several"
     assert any(row.get("why") for row in rows)
+    marks = "document.querySelectorAll('.hv-field').length"
+    several = {row["path"] for row in rows if row.get("cell", 0) > 1}
+    assert window.js(marks) == len(several), "a field is shown with its cells"
 
 
 @pytest.mark.browser
@@ -466,8 +469,8 @@ def test_the_saved_table_is_that_of_hv_predict(window, page, images, bad, model)
 
 
 @pytest.mark.browser
-def test_a_higher_coverage_gives_larger_sets(window, page, images):
-    rows = judged(window, page, images[:6])
+def test_a_higher_coverage_gives_larger_sets(window, page, fields):
+    rows = judged(window, page, fields[:5], TRAVELLING)
     window.js("""(() => { const one = document.getElementById("hv-coverage");
         one.value = "0.99"; one.dispatchEvent(new Event("change")); })()""")
     wide = json.loads(window.js(ROWS))

@@ -179,7 +179,7 @@
     onchange: () => place.classList.toggle("hv-no-heat", !heat.checked),
   });
   const coverage = make("select", { id: "hv-coverage", onchange: showSets },
-    ...COVERAGES.map((value) => make("option", { value, selected: value === facts.coverage }, `${100 * value} %`)));
+    ...COVERAGES.map((value) => make("option", { value, selected: value === facts.coverage }, `${100 * value} % of cells`)));
   const save = make("button", { type: "button", onclick: saveTable }, "Save the table");
   const clear = make("button", { type: "button", onclick: removeAll }, "Remove all");
   const tools = make("p", { class: "hv-classify-tools", hidden: true },
@@ -245,7 +245,10 @@
         if (now !== turn) continue;  // removed meanwhile, or another model
         queue = queue.slice(files.length);
         looked += files.length;
-        files.forEach((file, at) => found[at].forEach((row) => show({ ...row, path: file.name })));
+        files.forEach((file, at) => {
+          if (found[at].length > 1 && rows.length < PICTURES) list.append(field(file, found[at]));
+          found[at].forEach((row) => show({ ...row, path: file.name }));
+        });
       }
       sum();
       says.textContent = rows.length ? `Done: ${counted(looked, "image")}.` : "";
@@ -298,6 +301,24 @@
     rows.push(row);
     list.append(card(row, rows.length <= PICTURES));
     delete row.pixels;
+  }
+
+  /* An image of several cells, with their numbers. */
+  function field(file, cells) {
+    const image = make("img", { src: URL.createObjectURL(file), alt: `${file.name}: ${counted(cells.length, "cell")}` });
+    const frame = make("div", { class: "hv-field-of" }, image), item = make("li", { class: "hv-field" }, frame);
+    image.onload = () => {
+      URL.revokeObjectURL(image.src);
+      for (const { cell, x, y } of cells) {
+        const [left, top] = [x / image.naturalWidth, y / image.naturalHeight].map((share) => `${100 * share}%`);
+        frame.append(make("span", { style: `left: ${left}; top: ${top}`, "aria-hidden": "true" }, cell));
+      }
+    };
+    image.onerror = () => {  // a service reads more than a browser shows
+      URL.revokeObjectURL(image.src);
+      item.remove();
+    };
+    return item;
   }
 
   function card(row, withPicture) {
