@@ -34,11 +34,6 @@ self.hvClassifyFinder = (cv) => {
       : near(sorted[low] + near(step * part));
   }
 
-  function median(values) {
-    const sorted = Float32Array.from(values).sort(), half = sorted.length >> 1;
-    return sorted.length % 2 ? sorted[half] : fround(fround(sorted[half - 1] + sorted[half]) / 2);
-  }
-
   /* The first `most` of numpy.random.default_rng(0).permutation(size): PCG64, and of its
      bits as many as a place needs, until one is low enough. */
   function permuted(size, most) {
