@@ -23,7 +23,7 @@ from hv_utils.chain.book_stage import stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import cores, files_below, renewed_json, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
-from hv_utils.serve.runtime import fetch_runtime, runtime_files
+from hv_utils.serve.runtime import PACKAGES, fetch_runtime, kept_files
 
 __all__ = ["OUTPUT", "build", "fingerprint", "main", "stage"]
 
@@ -78,7 +78,7 @@ def build(
     with FileLock(output / ".lock"):
         folder = stage(run, output / "stage", project=project)
         if CLASSIFIES in toc_files(folder / "_toc.yml") and (lacking := fetch_runtime()):
-            echo(f"the page that classifies tells how to get its runtime: {lacking}")
+            echo(f"the page that classifies tells how to get what it lacks: {lacking}")
         now = fingerprint(folder, project)
         before = renewed_json(stamp)
         if now == before and (html / "index.html").exists() and not force:
@@ -112,7 +112,7 @@ def fingerprint(folder: Path, project: Path = PROJECT_ROOT) -> dict[str, str]:
     content, engine = hashlib.sha256(), hashlib.sha256()
     engine.update(" ".join(metadata.version(name) for name in ENGINE).encode())
     package = sorted(p for p in (project / "hv_utils").rglob("*") if p.suffix in READ)
-    content.update(b"runtime" if runtime_files() else b"")
+    content.update("".join(one.name for one in PACKAGES if kept_files(one)).encode())
     for path in [*files_below(folder), *package]:
         name = str(path.relative_to(folder if path.is_relative_to(folder) else project))
         settings = name == "_config.yml" or name.startswith(str(Path("book/_ext")))

@@ -167,10 +167,10 @@ def _red_cells(stain: Stain) -> tuple[float, float]:
 
 def _outlines(stain: Stain, apart: float) -> tuple[np.ndarray, ...] | None:
     """Return points of outlines, `apart` pixels from nuclei: x, y, way to the dark side, weight."""
-    smooth = cv2.GaussianBlur(stain.total, (0, 0), 1.1)
-    across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    steep = cv2.magnitude(across, down)
+    # In double precision: how single rounds hangs on the processor, and votes hang on that.
+    smooth = cv2.GaussianBlur(stain.total.astype(np.float64), (0, 0), 1.1)
+    across, down = (cv2.Sobel(smooth, cv2.CV_64F, *way) for way in ((1, 0), (0, 1)))
+    steep = np.sqrt(across * across + down * down)
     away = cv2.distanceTransform((~stain.nuclei).astype(np.uint8), cv2.DIST_L2, 3)
     allowed = (stain.inside & (away >= apart)).astype(np.uint8)
     allowed = cv2.erode(allowed, np.ones((5, 5), np.uint8), borderValue=0) > 0
@@ -202,13 +202,13 @@ def _votes(
     place = np.where(seen, row * wide + column, 0) + layer
     counted = np.where(seen, weight, 0.0)
     votes = np.bincount(place.ravel(), counted.ravel(), minlength=radii.size * tall * wide)
-    votes = votes.reshape(radii.size, tall, wide).astype(np.float32)
+    votes = votes.reshape(radii.size, tall, wide)
     bundled, highest = np.zeros(radii.size), np.zeros(radii.size)
     for index, radius in enumerate(radii):
         spread = max(0.7, 0.07 * float(radius))
         smooth = cv2.GaussianBlur(votes[index], (0, 0), spread) * (spread * spread / float(radius))
         squared = (smooth * smooth).ravel()
-        bundled[index] = float(np.dot(squared, squared)) / (spread * spread)
+        bundled[index] = float((squared * squared).sum()) / (spread * spread)
         highest[index] = float(squared.max()) ** 2
     return bundled, highest
 

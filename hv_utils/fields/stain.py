@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-MIX = np.array([[1, 1, -1], [1 / 3, 1 / 3, 1 / 3]], np.float32)  # of densities: nuclear, mean
+MIX = np.array([[1, 1, -1], [1 / 3, 1 / 3, 1 / 3]])  # of densities: nuclear, mean
 BLACK = 40  # grey level below which a region at the edge is no part of the picture
 LEAST_GROUND = 20  # grey level: darker ground would blow noise up
 LEAST_PIXELS = 50  # to measure a level on
@@ -95,8 +95,9 @@ def take_apart(image: np.ndarray, shrink: float) -> Stain:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     inside = inside_border(image)
     ground = ground_colour(image, inside)
-    density = cv2.transform(optical_density(image, ground), MIX)
-    nuclear, total = cv2.split(cv2.GaussianBlur(density, (0, 0), 0.7))
+    density = cv2.transform(optical_density(image, ground).astype(np.float64), MIX)
+    smooth = cv2.GaussianBlur(density, (0, 0), 0.7).astype(np.float32)  # alike on any machine
+    nuclear, total = cv2.split(smooth)
     nuclear[~inside] = 0
     total[~inside] = 0
     foreground = (total > _edge_of_ground(total[inside])) & inside
@@ -175,9 +176,9 @@ def optical_density(image: np.ndarray, ground: np.ndarray) -> np.ndarray:
     numpy.ndarray, shape (H, W, 3), float32
         0 is ground. Four grey levels are added to both, so that black stays finite.
     """
-    levels = np.arange(256, dtype=np.float32)[:, None] + 4
-    table = np.log((ground.astype(np.float32) + 4) / levels)
-    return cv2.LUT(image, table.reshape(256, 1, 3))
+    levels = np.arange(256.0)[:, None] + 4
+    table = np.log((ground.astype(np.float64) + 4) / levels)  # rounded last: alike on any machine
+    return cv2.LUT(image, table.astype(np.float32).reshape(256, 1, 3))
 
 
 def otsu(values: np.ndarray) -> float:

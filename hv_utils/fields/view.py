@@ -139,7 +139,7 @@ def to_density(image: np.ndarray) -> np.ndarray:
 
 def to_light(density: np.ndarray) -> np.ndarray:
     """Return the uint8 image of an optical density."""
-    light = cv2.exp(-density) * (GROUND + 4) - 4
+    light = np.exp(-density.astype(np.float64)) * (GROUND + 4) - 4  # alike on any machine
     return np.clip(light + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -168,4 +168,5 @@ def in_hue(view: np.ndarray, hue: Sequence[float]) -> np.ndarray:
     own = stain_hue(view)
     gain = np.asarray(hue) / own
     gain = np.clip(gain / (gain * own).sum(), *GAINS).astype(np.float32)
-    return to_light(to_density(view) * gain)
+    levels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(256, 1, 3)
+    return cv2.LUT(view, to_light(to_density(levels) * gain))

@@ -230,7 +230,7 @@ def open_classifier(
         See `predict_rows`.
     meta : dict
         `classes`, `size` and what else was saved with the model; `workers`, how many threads may
-        call `classify` at once; `sets` and `why`, whether verdicts have them.
+        call `classify` at once; `sets` and `why`, whether verdicts have them; `coverage`.
 
     Raises
     ------
@@ -256,5 +256,5 @@ def open_classifier(
         features_of = model.meta.get("adapted_from", model.meta["sha256"]["onnx"])
         options["morphology"] = read_morphology(TRAVELLING_MODEL, features_sha256=features_of)
     facts = {**model.meta, "classes": model.classes, "size": model.size, "workers": cores()}
-    facts |= {"sets": model.sets is not None, "why": why}
+    facts |= {"sets": model.sets is not None, "why": why, "coverage": options["coverage"]}
     return partial(model, **options), facts

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,13 +14,14 @@ from starlette.exceptions import HTTPException
 
 from hv_utils import __version__
 from hv_utils.serve.batching import Batcher
+from hv_utils.serve.classify_page import service_page
 from hv_utils.serve.doorkeeper import Doorkeeper
 from hv_utils.serve.limits import HUNG_UP, RETRY_AFTER, Limits, Refusal
 from hv_utils.serve.uploads import FIELD, Uploads
 from hv_utils.serve.works import REASON, Model, Work, works_of
 
-PAGE = Path(__file__).parent / "static" / "service.html"
 OPEN = ("/", "/health")  # without a token: they tell nothing and cost nothing
+ABOUT = {"look": "What the page shows: the table of hv predict, views and heat maps"}
 REFUSALS = {
     400: "The request is not well-formed",
     401: "There is no token, or a wrong one",
@@ -118,10 +118,12 @@ def _add_facts(
     works: Mapping[str, Work],
     batchers: Mapping[str, Batcher],
 ) -> None:
+    html = service_page()
+
     @app.get("/", response_class=HTMLResponse, responses=_responses())
     async def page() -> HTMLResponse:
         """Serve the page for a browser."""
-        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+        return HTMLResponse(html)
 
     @app.get("/health", responses=_responses())
     async def health() -> dict[str, Any]:
@@ -169,7 +171,7 @@ def _add_work(app: FastAPI, name: str, work: Work, batcher: Batcher, uploads: Up
         f"/{name}",
         run,
         methods=["POST"],
-        summary=f"The table of hv {name}",
+        summary=ABOUT.get(name, f"The table of hv {name}"),
         description=f"Pictures in the field `{FIELD}`; a row each, or one a cell, in their order. "
         "A picture that cannot be read has its row, with status `unreadable` and a `reason`.",
         openapi_extra={"requestBody": _body()},

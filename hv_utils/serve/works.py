@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hv_utils.inference.counting import COLUMNS, cell_rows, count_preparation
 from hv_utils.inference.familiarity import Strangers, alarm
@@ -18,7 +21,15 @@ from hv_utils.inference.predict import (
     judge_shown,
     open_classifier,
 )
-from hv_utils.inference.preparation import STANDARD, VIEW, Preparation, preparation_of
+from hv_utils.inference.preparation import (
+    RESIZED,
+    STANDARD,
+    VIEW,
+    Picture,
+    Preparation,
+    Shown,
+    preparation_of,
+)
 from hv_utils.serve.batching import Judge
 
 REASON = "reason"  # behind the columns of the table: what `hv predict` says on the error stream
@@ -111,6 +122,42 @@ def _strangers(rows: Sequence[dict]) -> Strangers:
     return Strangers.among(row["familiarity"] for row in rows if "familiarity" in row)
 
 
+SEEN = ("familiarity", "view", "heat_map")  # columns behind those of `predict`
+
+
+def look(model: Model) -> Work:
+    """Return the work of the page: what `predict` tells, and what the model was shown of each cell.
+
+    A view is RGB, byte by byte, as base64; beside the rows stands what the page must know of the
+    model.
+    """
+    told, facts = predict(model), model.facts
+    seeing = partial(model.classify, cam=True)
+    judge = partial(judge_shown, classify=seeing, batch_size=model.batch_size)
+    about = {
+        "classes": list(facts["classes"]),
+        "size": list(facts["size"]),
+        "view": facts.get(VIEW, RESIZED),
+        "sets": facts["sets"],
+        "looks": facts["why"],
+        "coverage": facts["coverage"],
+        "unsureBelow": facts.get("thresholds", {}).get("unsure_below", 0.0),
+    }
+
+    def shown(pairs: Sequence[tuple[Picture, Shown]]) -> list[dict]:
+        rows = judge(pairs, classes=facts["classes"])
+        return [
+            row if one.image is None else row | _seen(one.image, row["heat_map"])
+            for row, (_, one) in zip(rows, pairs, strict=True)
+        ]
+
+    return Work([*told.columns, *SEEN], told.prepare, shown, lambda _: {"model": about})
+
+
+def _seen(view: np.ndarray, heat_map: np.ndarray) -> dict[str, Any]:
+    return {"view": base64.b64encode(view.tobytes()).decode(), "heat_map": heat_map.tolist()}
+
+
 def count(model: Model) -> Work:
     """Return the work of `hv count`: a row a cell; what speaks against a field is a reason."""
     judge = partial(cell_rows, classify=model.classify, batch_size=model.batch_size)
@@ -123,7 +170,7 @@ def count(model: Model) -> Work:
 
 # The routes, `POST /<name>` each. A further one is one entry: a function that takes the `Model` and
 # returns its `Work`. Queue, limits, logs and OpenAPI follow by themselves.
-WORKS: dict[str, Callable[[Model], Work]] = {"predict": predict, "count": count}
+WORKS: dict[str, Callable[[Model], Work]] = {"predict": predict, "count": count, "look": look}
 
 
 def works_of(model: Model) -> dict[str, Callable[[Model], Work]]:

@@ -18,8 +18,8 @@ from browser import Browser
 from firefox import Firefox
 from PIL import Image, ImageCms
 
+from hv_utils.drawn.paper import counting_field
 from hv_utils.drawn.smear import draw_photo
-from hv_utils.ground.errors import HematoVisionError
 from hv_utils.inference.familiarity import Strangers, alarm
 from hv_utils.inference.predict import (
     SHIPPED_MODEL,
@@ -28,46 +28,64 @@ from hv_utils.inference.predict import (
     open_classifier,
     predict_rows,
 )
+from hv_utils.inference.preparation import preparation_of
 from hv_utils.serve import runtime
-from hv_utils.serve.classify_page import write_page, write_parts
+from hv_utils.serve.classify_page import MODELS, write_page
 
 pytestmark = pytest.mark.xdist_group("classify")
 CLOSE = 1e-4
 DRAFTED = 0.05  # of large JPEGs, which Python shrinks while it decodes
+HOME, TRAVELLING = SHIPPED_MODEL, TRAVELLING_MODEL
 ROWS = """JSON.stringify(hvClassify.rows().map((row) => ({
     ...row, pixels: null, heat: row.heat && Array.from(row.heat.values) })))"""
 SAYS = "document.querySelector('.hv-classify-says').textContent"
-BUILT = ("classify-model.js", "classify-runtime.js")
+BUILT = ("classify-model-travelling.js", "classify-runtime.js", "classify-opencv.js")
+OTHER = "classify-model-hematovision.js"
 
 
 # ------------------------------------------------------------------ what is written
 
 
-def test_the_page_without_the_runtime_says_how_to_get_it(tmp_path, monkeypatch):
+def facts_of(folder: Path) -> dict:
+    text = (folder / "classify-facts.js").read_text()
+    return json.loads(text.removeprefix("hvClassify = { facts: ").removesuffix(" };\n"))
+
+
+def test_the_page_without_the_packages_says_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     page = write_page(tmp_path / "page")
-    assert runtime.PACKAGE in page.read_text()
-    assert '"runtime": false' in (tmp_path / "page" / "classify-facts.js").read_text()
-    assert not (tmp_path / "page" / "classify-runtime.js").exists()
+    names = [package.name for package in runtime.PACKAGES]
+    assert f"npm pack {' '.join(names)}" in page.read_text()
+    facts = facts_of(page.parent)
+    assert facts["lacking"] == names
+    assert [model["able"] for model in facts["models"]] == [False, False]
+    assert not list((tmp_path / "page").glob("classify-[ro]*.js"))
 
 
-def test_parts_stay_while_model_and_runtime_are_the_same(tmp_path, monkeypatch):
+def test_parts_stay_while_models_and_packages_are_the_same(tmp_path, monkeypatch):
+    lack_packages()
     write_page(tmp_path)
-    model, packed = (tmp_path / name for name in BUILT)
+    model, *packages = (tmp_path / name for name in BUILT)
     text, stamp = model.read_text(), model.stat().st_mtime_ns
     write_page(tmp_path)
     assert model.stat().st_mtime_ns == stamp
     model.write_text("// of another model\n" + text.partition("\n")[2])
-    packed.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     write_page(tmp_path)
     assert model.read_text() == text
-    assert not packed.exists(), "the page would say that it has no runtime, and have one"
+    assert not [path for path in packages if path.exists()], "the page says that it has none"
 
 
-def test_a_model_of_cells_is_refused(tmp_path):
-    with pytest.raises(HematoVisionError, match=r"whole pictures for the page, but .*travelling"):
-        write_parts(tmp_path, model=TRAVELLING_MODEL)
+def test_words_come_with_the_model_whose_features_they_read(tmp_path):
+    write_page(tmp_path)
+    looks = {model["key"]: model.get("looks") for model in facts_of(tmp_path)["models"]}
+    assert looks["travelling"]["words"]
+    assert looks["hematovision"] is None
+
+
+def lack_packages() -> None:
+    if lacking := runtime.fetch_runtime():
+        pytest.skip(lacking)
 
 
 class TestRuntime:
@@ -92,19 +110,20 @@ class TestRuntime:
         monkeypatch.setattr(runtime.subprocess, "run", hang)
         assert "timed out after 2" in runtime.fetch_runtime(limit_s=2)
 
-    def test_another_package_is_not_taken(self):
-        tarball = runtime.cache() / runtime.TARBALL
+    @pytest.mark.parametrize("package", runtime.PACKAGES)
+    def test_another_package_is_not_taken(self, package):
+        tarball = runtime.cache() / package.tarball
         tarball.parent.mkdir(parents=True)
         tarball.write_bytes(b"another")
-        assert "damaged or another" in runtime.fetch_runtime()
-        assert runtime.runtime_files() == {}
+        assert "damaged or another" in runtime.fetch(package)
+        assert runtime.kept_files(package) == {}
 
-    def test_a_damaged_file_is_none(self):
-        folder = runtime.cache() / runtime.TARBALL.removesuffix(".tgz")
-        folder.mkdir(parents=True)
-        for file, _ in runtime.FILES.values():
-            (folder / file).write_bytes(b"cut")
-        assert runtime.runtime_files() == {}
+    @pytest.mark.parametrize("package", runtime.PACKAGES)
+    def test_a_damaged_file_is_none(self, package):
+        package.folder.mkdir(parents=True)
+        for file, _ in package.files.values():
+            (package.folder / Path(file).name).write_bytes(b"cut")
+        assert runtime.kept_files(package) == {}
 
 
 # ------------------------------------------------------------------ in the browsers
@@ -112,8 +131,7 @@ class TestRuntime:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    if lacking := runtime.fetch_runtime():
-        pytest.skip(lacking)
+    lack_packages()
     return write_page(tmp_path_factory.mktemp("classify"))
 
 
@@ -134,40 +152,54 @@ def settled(window, *, limit_s: float = 120) -> str:
     raise AssertionError(f"not done: {says}")
 
 
-def judged(window, page: Path, files: list[Path]) -> dict[str, dict]:
+def judged(window, page: Path, files: list[Path], model: Path = HOME) -> list[dict]:
     window.open(page.as_uri())
+    window.js(f"document.querySelector('input[value={model.stem}]').click()")
     window.choose("#hv-files", *files)
     assert settled(window).startswith("Done")
-    return {row["path"]: row for row in json.loads(window.js(ROWS))}
+    return json.loads(window.js(ROWS))
 
 
-def predicted(files: list[Path]) -> tuple[dict[str, dict], list[str]]:
-    classify, meta = open_classifier(SHIPPED_MODEL, cam=True)
-    rows = predict_rows(files, classify, classes=meta["classes"], size=meta["size"])
-    return {Path(row["path"]).name: row for row in rows}, meta["classes"]
+def predicted(files: list[Path], model: Path = HOME) -> tuple[list[dict], list[str]]:
+    classify, meta = open_classifier(model, cam=True, why=model == TRAVELLING)
+    about = {"classes": meta["classes"], "size": meta["size"], "prepare": preparation_of(meta)}
+    return list(predict_rows(files, classify, **about)), meta["classes"]
 
 
-def compare(window, page: Path, files: list[Path]) -> dict[str, dict]:
+def compare(window, page: Path, files: list[Path], model: Path = HOME) -> list[dict]:
     """Hold the browser's rows against Python's, and return the browser's."""
-    found, (wanted, classes) = judged(window, page, files), predicted(files)
-    assert list(found) == [path.name for path in files]
-    faults = []
-    for name, row in found.items():
-        want, close = wanted[name], DRAFTED if row.get("drafted") else CLOSE
-        probs = [want[f"prob_{kind}"] for kind in classes]
-        members = [kind for kind, kept in zip(classes, row["members"], strict=True) if kept]
-        differences = (
-            np.subtract(row["probabilities"], probs),
-            row["heat"] - want["heat_map"].ravel(),
-        )
-        same = row["status"] == want["status"] and max(abs(d).max() for d in differences) < close
-        if not row.get("drafted"):
-            same &= want["status"] == "not_a_cell" or "|".join(members) == want["set"]
-            same &= abs(row["familiarity"] - want["familiarity"]) < 1e-9
-        if not same:
-            faults.append(f"{name}: {[abs(d).max() for d in differences]}, {row['status']}")
+    found, (wanted, classes) = judged(window, page, files, model), predicted(files, model)
+    assert [row["path"] for row in found] == [Path(row["path"]).name for row in wanted]
+    faults = [
+        fault
+        for row, want in zip(found, wanted, strict=True)
+        if (fault := apart(row, want, classes))
+    ]
     assert not faults
     return found
+
+
+def apart(row: dict, want: dict, classes: list[str]) -> str:
+    """Say where a row of the browser is another than Python's; "" where it is the same."""
+    names = [name for name in ("status", "cell", "x", "y", "why") if name in row]
+    different = [f"{name}: {row[name]} {want[name]}" for name in names if row[name] != want[name]]
+    if "probabilities" in row:
+        probs = [want[f"prob_{kind}"] for kind in classes]
+        gaps = (
+            abs(np.subtract(row["probabilities"], probs)).max(),
+            abs(row["heat"] - want["heat_map"].ravel()).max(),
+        )
+        if max(gaps) > (DRAFTED if row.get("drafted") else CLOSE):
+            different.append(f"apart by {gaps}")
+        if not row.get("drafted"):
+            members = [kind for kind, kept in zip(classes, row["members"], strict=True) if kept]
+            if want["status"] != "not_a_cell" and "|".join(members) != want["set"]:
+                different.append(f"set: {members} {want['set']}")
+            if abs(row["familiarity"] - want["familiarity"]) > 1e-9:
+                different.append("familiarity")
+    elif want["confidence"] == want["confidence"]:
+        different.append("no figures")
+    return f"{row['path']}: {different}" if different else ""
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +263,44 @@ def chunk(name: bytes, data: bytes) -> bytes:
 @pytest.mark.slow
 def test_each_way_to_write_an_image_gets_pythons_verdict(window, page, images):
     rows = compare(window, page, images)
-    assert {row["status"] for row in rows.values()} == {"ok", "unsure", "not_a_cell"}
-    assert [name for name, row in rows.items() if row["drafted"]] == ["large.jpg"]
+    assert {row["status"] for row in rows} == {"ok", "unsure", "not_a_cell"}
+    assert [row["path"] for row in rows if row["drafted"]] == ["large.jpg"]
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory) -> list[Path]:
+    """Write drawn pictures of many sizes, whole fields, and what shows no cell."""
+    folder, found = tmp_path_factory.mktemp("fields"), {}
+    for number, kind in enumerate(("eosinophil", "monocyte", "lymphocyte", "neutrophil")):
+        found[kind] = draw_photo(kind, rng=np.random.default_rng(number)).image
+    cell = found["monocyte"]
+    found["field"] = counting_field().image
+    found["pair"] = np.hstack([found["eosinophil"], found["neutrophil"]])
+    found["cut"] = found["lymphocyte"][:, 320:]
+    found["border"] = np.pad(found["lymphocyte"], ((60, 0), (0, 80), (0, 0)))
+    for side in (30, 60, 240, 1500):
+        small = Image.fromarray(cell).resize((side * 4 // 3, side), Image.Resampling.BICUBIC)
+        found[f"{side}-high"] = np.array(small)
+    found["noise"] = np.random.default_rng(1).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    found["black"], found["white"] = (
+        np.zeros((50, 60, 3), np.uint8),
+        np.full((50, 60, 3), 255, "u1"),
+    )
+    for name, image in found.items():
+        Image.fromarray(image).save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in found]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_cells_are_found_and_told_as_by_hv_predict(window, page, fields):
+    rows = compare(window, page, fields, TRAVELLING)
+    assert {row["status"] for row in rows} == {"ok", "unsure", "not_a_cell"}
+    assert max(row.get("cell", 0) for row in rows) > 1, "a field has several"
+    assert any(row.get("why") for row in rows)
+    marks = "document.querySelectorAll('.hv-field').length"
+    several = {row["path"] for row in rows if row.get("cell", 0) > 1}
+    assert window.js(marks) == len(several), "a field is shown with its cells"
 
 
 @pytest.mark.browser
@@ -250,6 +318,26 @@ def test_real_cells_get_pythons_verdicts(window, page, real_archive, tmp_path):
             files[-1].write_bytes(archive.read(name))
     compare(window, page, files)
     assert "stranger" not in window.js("document.querySelector('.hv-classify-tally').textContent")
+    compare(window, page, files[::3], TRAVELLING)
+
+
+@pytest.mark.browser
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pbc-part", "raabin-part", "draaslan"])
+def test_cells_of_other_laboratories_get_pythons_verdicts(
+    window, page, real_archive, name, tmp_path
+):
+    source = real_archive.with_name(f"{name}.zip")
+    if not source.is_file():
+        pytest.skip(f"{source.name} is not beside the repository (../shared/data)")
+    files = []
+    with zipfile.ZipFile(source) as archive:
+        pictures = [n for n in archive.namelist() if n.endswith((".jpg", ".png"))]
+        for number, one in enumerate(pictures[:: max(1, len(pictures) // 15)]):
+            files.append(tmp_path / f"{number}{Path(one).suffix}")
+            files[-1].write_bytes(archive.read(one))
+    compare(window, page, files, TRAVELLING)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +384,7 @@ def bad(tmp_path_factory, images) -> dict[Path, str]:
 @pytest.mark.browser
 def test_bad_files_are_told_of_and_the_others_get_their_verdict(window, page, images, bad):
     files = [*bad, images[0]]
-    rows = judged(window, page, files)
+    rows = {row["path"]: row for row in judged(window, page, files)}
     assert rows[images[0].name]["status"] != "unreadable"
     told = {path: rows[path.name] for path in bad}
     assert {row["status"] for row in told.values()} == {"unreadable"}
@@ -341,6 +429,8 @@ def test_the_page_by_keyboard(window, page, images):
     window.open(page.as_uri())
     window.js("document.body.focus()")
     window.press("Tab")
+    assert window.js("document.activeElement.value") == "travelling"
+    window.press("Tab")
     assert window.js(focused) == "hv-files"
     window.choose("#hv-files", *images[:3])
     settled(window)
@@ -351,6 +441,8 @@ def test_the_page_by_keyboard(window, page, images):
     window.press(" ")
     assert window.js(hidden) == "hidden"
     window.press("Tab")
+    assert window.js(focused) == "hv-coverage"
+    window.press("Tab")
     assert window.js(focused) == "Save the table"
     window.press("Tab")
     assert window.js(focused) == "Remove all"
@@ -360,17 +452,32 @@ def test_the_page_by_keyboard(window, page, images):
 
 
 @pytest.mark.browser
-def test_the_saved_table_is_that_of_hv_predict(window, page, images, bad, tmp_path):
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_the_saved_table_is_that_of_hv_predict(window, page, images, bad, model):
     files = [images[0], next(iter(bad))]
-    judged(window, page, files)
+    judged(window, page, files, model)
     window.js("""(() => { URL.createObjectURL = (blob) => { self.saved = blob; return "#"; };
         document.querySelector(".hv-classify-tools button").click(); })()""")
     table = pd.read_csv(io.StringIO(window.js("saved.text()")))
-    wanted, classes = predicted(files)
-    assert list(table.columns) == columns(classes, sets=True)
-    assert table["predicted"][0] == wanted[files[0].name]["predicted"]
-    assert table["confidence"][0] == pytest.approx(wanted[files[0].name]["confidence"], abs=CLOSE)
+    (wanted, *_), classes = predicted(files, model)
+    cells = model == TRAVELLING
+    assert list(table.columns) == columns(classes, cells=cells, sets=True, why=cells)
+    names = ["predicted", "status", "set", *(["cell", "x", "y", "why"] if cells else [])]
+    assert table.loc[0, names].to_dict() == {name: wanted[name] for name in names}
+    assert table["confidence"][0] == pytest.approx(wanted["confidence"], abs=CLOSE)
     assert table.loc[1, ["predicted", "confidence", "set"]].isna().all()
+
+
+@pytest.mark.browser
+def test_a_higher_coverage_gives_larger_sets(window, page, fields):
+    rows = judged(window, page, fields[:5], TRAVELLING)
+    window.js("""(() => { const one = document.getElementById("hv-coverage");
+        one.value = "0.99"; one.dispatchEvent(new Event("change")); })()""")
+    wide = json.loads(window.js(ROWS))
+    pairs = [(sum(a["members"]), sum(b["members"])) for a, b in zip(rows, wide, strict=True)]
+    assert all(before <= after for before, after in pairs)
+    assert any(before < after for before, after in pairs)
+    assert "at 99 %" in window.js("document.querySelector('.hv-verdicts').textContent")
 
 
 @pytest.mark.browser
@@ -381,7 +488,7 @@ def test_strange_cells_sound_the_alarm(window, page, tmp_path):
         files.append(tmp_path / f"{number}.png")
         Image.fromarray(noise).save(files[-1])
     rows = judged(window, page, files)
-    wanted = alarm(Strangers.among(row["familiarity"] for row in rows.values()))
+    wanted = alarm(Strangers.among(row["familiarity"] for row in rows))
     tally = window.js("document.querySelector('.hv-classify-tally').textContent")
     assert bool(wanted) == ("stranger" in tally)
     assert "20 images: " in tally
@@ -393,12 +500,14 @@ def test_nothing_is_asked_of_anybody(tmp_path, page, images):
     with Browser(tmp_path) as window:
         asked = window.open(page.as_uri())
         early = {url.rpartition("/")[2] for url in asked}
-        assert not early & set(BUILT), "the model is loaded before an image has come"
+        assert not early & {*BUILT, OTHER}, "a model is loaded before an image has come"
         window.choose("#hv-files", *images[:1])
         settled(window)
         sent = [e for e in window.events if e.get("method") == "Network.requestWillBeSent"]
         asked += [event["params"]["request"]["url"] for event in sent]
-        assert {url.rpartition("/")[2] for url in asked} >= set(BUILT)
+        loaded = {url.rpartition("/")[2] for url in asked}
+        assert loaded >= set(BUILT)
+        assert OTHER not in loaded, "of two models the one that judges"
         assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
 
 

@@ -105,7 +105,7 @@ def test_it_tells_of_itself(service):
     assert model["name"] == "travelling.onnx"
     assert model["columns"]["predict"][0] == "path"
     described = service.ask("GET", "/openapi.json")[2]
-    assert set(described["paths"]) == {"/", "/health", "/model", "/predict", "/count"}
+    assert set(described["paths"]) == {"/", "/health", "/model", "/predict", "/count", "/look"}
 
 
 def test_the_page_asks_nobody_else(service):

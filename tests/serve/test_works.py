@@ -123,4 +123,4 @@ def test_a_model_of_whole_pictures_does_not_count(tmp_path):
     from hv_utils.inference.onnx_model import SHIPPED_MODEL
     from hv_utils.serve.works import works_of
 
-    assert set(works_of(Model.open(SHIPPED_MODEL))) == {"predict"}
+    assert set(works_of(Model.open(SHIPPED_MODEL))) == {"predict", "look"}

@@ -1,10 +1,11 @@
-/* Judges images as `hv predict` does with a model of whole pictures. The page makes a Worker of this
-   function's text, since from disk a browser opens no other kind; nothing is fetched, nothing kept.
+/* Judges images as `hv predict` does. The page makes a Worker of this function's text and that of
+   `classify-finder.js`, since from disk a browser opens no other kind; nothing is fetched, nothing kept.
 
    Every step has its twin in Python: reading (hv_utils.images.reading), resizing (Pillow's bilinear
-   filter, to the bit), probabilities, status, sets and heat maps (hv_utils.inference). */
+   filter, to the bit), preparation, probabilities, status, sets, words and heat maps
+   (hv_utils.inference). */
 
-self.hvClassifyWorker = () => {
+self.hvClassifyWorker = (makeFinder) => {
   "use strict";
 
   const MIN_SIDE = 16, MAX_SIDE = 10000, MOST_BYTES = 1 << 29;
@@ -311,8 +312,9 @@ self.hvClassifyWorker = () => {
     7: (w, h) => [w * h - 1, -w, -1], 8: (w, h) => [w - 1, w, -1],
   };
 
-  /* The picture at the network's size, as red, green, blue; and its own size. */
-  async function read(file, size) {
+  /* The lines of a picture, from the top, each handed to `take` as red, green, blue; its size and kind
+     are returned. `begin` is called before with the size. */
+  async function read(file, begin) {
     if (file.size > MOST_BYTES) {
       throw new Unreadable(`expected a file of at most ${MOST_BYTES >> 20} MB, but ${file.name} has `
         + `${Math.round(file.size / 2 ** 20)} MB: it is probably a whole slide; crop the field to the cell`);
@@ -335,17 +337,56 @@ self.hvClassifyWorker = () => {
     if (kind !== "JPEG") layOnWhite(rgba, file.name);
     const [width, height] = turn > 4 ? [high, wide] : [wide, high];
     const [start, right, down] = TURNS[turn](wide, high), line = new Uint8Array(3 * width);
-    const result = resizer(width, height, size[1], size[0]);
+    const take = begin(width, height);
     for (let y = 0; y < height; y += 1) {
       for (let x = 0, at = 4 * (start + y * down); x < width; x += 1, at += 4 * right) {
         line[3 * x] = rgba[at];
         line[3 * x + 1] = rgba[at + 1];
         line[3 * x + 2] = rgba[at + 2];
       }
-      result.add(line, y);
+      take(line, y);
     }
+    return { width, height, kind };
+  }
+
+  /* The whole picture at the network's size, as inference.preparation shows it. */
+  async function wholePicture(file, { size }) {
+    let result;
+    const { width, height, kind } = await read(file, (wide, high) => {
+      result = resizer(wide, high, size[1], size[0]);
+      return result.add;
+    });
     const drafted = kind === "JPEG" && Math.min(width, height) >= DRAFT_FROM * Math.max(...size);
-    return { pixels: result.finish(), width, height, drafted };
+    return [{ pixels: result.finish(), about: { width, height, drafted } }];
+  }
+
+  /* Each white cell of a picture in the standard view, as inference.preparation.cells_of. */
+  async function cellsOf(file, { size, hue, largest, classes }, finder) {
+    let data;
+    const { width, height } = await read(file, (wide, high) => {
+      data = new Uint8Array(3 * wide * high);
+      return (line, y) => data.set(line, 3 * wide * y);
+    });
+    const image = { width, height, channels: 3, data }, finding = finder.findCells(image);
+    let cells = finder.byProminence(finding);
+    if (!cells.length) {
+      const what = finding.ruler === "red cells" ? "only red cells" : "nothing stained like one";
+      const reason = `expected a white cell in view, but ${file.name} shows ${what}: choose another field`;
+      return [{ about: { status: "not_a_cell", reason } }];
+    }
+    if (!cells[0].white) cells = cells.slice(0, 1);
+    return cells.map((cell, at) => {
+      const view = finder.standardView(image, finding, cell, size[0]);
+      const about = { cell: at + 1, x: finder.tenths(cell.x), y: finder.tenths(cell.y) };
+      about.reason = !cell.cut ? "" : `expected whole cells, but the edge cuts off cell ${at + 1} of `
+        + `${file.name}, at ${finder.round(cell.x)}, ${finder.round(cell.y)}: it counts as unsure; move `
+        + "the field to see all of it";
+      return {
+        pixels: (hue ? finder.inHue(view, hue) : view).data, cut: cell.cut,
+        barred: classes.map((_, k) => largest[k] !== null && cell.nucleusUm2 > largest[k]),
+        about: { ...about, width: size[1], height: size[0] },
+      };
+    });
   }
 
   /* Some browsers change the pixels that a page reads, so that it cannot tell visitors apart. */
@@ -425,26 +466,69 @@ self.hvClassifyWorker = () => {
   const shareAsHigh = (scores, value) =>
     (scores.filter((score) => score >= value).length + 1) / (scores.length + 1);
 
-  async function judge(pixels, { ort, session, facts, arrays }) {
+  const unit = (features) => {
+    const length = Math.max(Math.hypot(...features), 1e-12);
+    return features.map((value) => value / length);
+  };
+  const dot = (a, b) => a.reduce((sum, value, at) => sum + value * b[at], 0);
+
+  /* How likely each value of the looks is, by attribute, as inference.morphology.probabilities. */
+  function looksOf(features, { kernel, bias }, words) {
+    const logits = Float64Array.from(bias, (start, to) => features.reduce(
+      (sum, value, from) => sum + value * kernel[from * bias.length + to], start));
+    let at = 0;
+    return words.map(([, values]) => softmax(logits.subarray(at, at += values.length), 1));
+  }
+
+  /* What a cell looks like in words, as inference.morphology.why; "" for kinds not learnt. */
+  function why(features, name, { arrays, facts: { looks } }) {
+    if (!looks.classes.includes(name)) return "";
+    const probs = looksOf(features, arrays.looks, looks.words), { typical } = arrays.looks;
+    const starts = [0], values = arrays.looks.bias.length;
+    for (const part of probs) starts.push(starts.at(-1) + part.length);
+    const support = looks.classes.map((_, kind) => probs.reduce((sum, part, k) => {
+      const own = typical.subarray(kind * values + starts[k], kind * values + starts[k + 1]);
+      return sum + Math.log(Math.max(dot(part, own), 1e-6));
+    }, 0) / probs.length);
+    const best = indexOfLargest(support), own = looks.classes.indexOf(name);
+    const rival = support[best] - support[own] > looks.margin, kind = rival ? best : own;
+    const telling = (value) => Math.log(typical[kind * values + value]
+      / Math.max(...looks.classes.map((_, k) => (k === kind ? 0 : typical[k * values + value]))));
+    const told = [];
+    looks.words.forEach(([shown, words], k) => {
+      const likely = indexOfLargest(probs[k]), share = probs[k][likely];
+      if (shown && share >= looks.least) {
+        told.push([telling(starts[k] + likely), `${words[likely]} (${(100 * share).toFixed(0)} %)`]);
+      }
+    });
+    told.sort((a, b) => b[0] - a[0]);
+    return told.slice(0, looks.shown).map(([, words]) => words).join("; ")
+      + (rival ? `; this speaks for ${looks.classes[best]}` : "");
+  }
+
+  async function judge({ pixels, barred = [], cut, about }, { ort, session, facts, arrays }) {
+    if (!pixels) return about;
     const [height, width] = facts.size;
     const images = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
     const found = await session.run({ images });
     const [, rows, columns, channels] = found.feature_map.dims, map = found.feature_map.data;
-    const probabilities = softmax(found.logits.data, facts.temperature);
+    const logits = Array.from(found.logits.data, (logit, k) => (barred[k] ? -Infinity : logit));
+    const probabilities = softmax(logits, facts.temperature);
     const best = indexOfLargest(probabilities), features = pooled(map, rows * columns, channels);
     const row = {
-      probabilities, best, status: probabilities[best] < facts.unsureBelow ? "unsure" : "ok",
+      ...about, pixels, probabilities, best, status: probabilities[best] < facts.unsureBelow ? "unsure" : "ok",
       heat: { rows, columns, values: heatMap(map, features, best, arrays.head, rows * columns) },
     };
-    if (arrays.novelty) {
-      const far = distance(features, arrays.novelty);
-      if (far > arrays.novelty.threshold[0]) row.status = "not_a_cell";
-      if (facts.distances) row.familiarity = shareAsHigh(facts.distances[best], far);
+    const far = arrays.novelty ? distance(features, arrays.novelty) : 0;
+    if (arrays.presence) {
+      if (dot(unit(features), arrays.presence.weights) < arrays.presence.threshold[0]) row.status = "not_a_cell";
+    } else if (arrays.novelty && far > arrays.novelty.threshold[0]) row.status = "not_a_cell";
+    if (arrays.novelty && facts.distances) row.familiarity = shareAsHigh(facts.distances[best], far);
+    if (facts.sets) row.shares = probabilities.map((p, k) => shareAsHigh(facts.sets[k], 1 - p));
+    if (facts.looks && row.status !== "not_a_cell") {
+      row.why = why(features, facts.classes[best], { arrays, facts });
     }
-    if (facts.sets) {
-      row.members = probabilities.map((p, k) =>
-        k === best || shareAsHigh(facts.sets[k], 1 - p) > 1 - facts.coverage + 1e-12);
-    }
+    if (cut && row.status === "ok") row.status = "unsure";
     return row;
   }
 
@@ -459,7 +543,7 @@ self.hvClassifyWorker = () => {
 
   const script = (bytes) => URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
 
-  async function start({ facts, runtime, model }) {
+  async function start({ facts, runtime, opencv, model }) {
     if (!await pixelsAreTrue()) {
       throw new Error("this browser changes the pixels that a page reads, perhaps to protect from "
         + "fingerprinting; allow this page to read them, or use another browser");
@@ -478,11 +562,14 @@ self.hvClassifyWorker = () => {
     for (let layer = 0; named[`head_${layer}_kernel`]; layer += 1) {
       arrays.head.push({ kernel: named[`head_${layer}_kernel`], bias: named[`head_${layer}_bias`] });
     }
-    if (named.novelty_means) {
-      arrays.novelty = Object.fromEntries(["means", "basis", "variances", "rest", "threshold"]
-        .map((name) => [name, named[`novelty_${name}`]]));
+    for (const [name, values] of Object.entries(named)) {
+      const [group, ...rest] = name.split("_");
+      if (group !== "head") (arrays[group] ??= {})[rest.join("_")] = values;
     }
-    return { ort, session, facts, arrays };
+    if (!opencv) return { ort, session, facts, arrays, prepare: wholePicture };
+    importScripts(script(await unpack(opencv.script)));
+    const finder = makeFinder(await self.cv);
+    return { ort, session, facts, arrays, prepare: (file) => cellsOf(file, facts, finder) };
   }
 
   let ready;
@@ -493,12 +580,12 @@ self.hvClassifyWorker = () => {
         self.postMessage({ ready: true });
         return;
       }
-      const image = await read(data.file, ready.facts.size);
-      const row = await judge(image.pixels, ready);
-      self.postMessage({ row: { ...row, ...image } });
+      const rows = [];
+      for (const shown of await ready.prepare(data.file, ready.facts)) rows.push(await judge(shown, ready));
+      self.postMessage({ rows });
     } catch (error) {
       if (error instanceof Unreadable) {
-        self.postMessage({ row: { status: "unreadable", reason: error.message } });
+        self.postMessage({ rows: [{ status: "unreadable", reason: error.message }] });
       } else {
         self.postMessage({ failure: error.message || String(error) });
       }
