@@ -55,6 +55,7 @@ def write_course(
     *,
     run: Run | None = None,
     project: Path = PROJECT_ROOT,
+    complete: Callable[[Path], None] = lambda kits: None,
     echo: Callable[[str], None] = print,
 ) -> Path:
     """Write `student` and `teacher` into a folder, both from the same notebooks and pages.
@@ -69,6 +70,8 @@ def write_course(
         Finished: the teacher's notebooks then hold its outputs, and the solutions are executed.
     project : Path
         Folder that holds `book/` and `notebooks/`.
+    complete : callable
+        Takes the folder with both kits before it gets its name, and may add to it.
     echo : callable
         Takes lines about the progress.
 
@@ -83,7 +86,7 @@ def write_course(
         Where the folder holds something, or the run is not finished.
     """
     folder = Path(folder).expanduser()
-    _need_room(folder)
+    need_room(folder)
     exercises = {
         page: read_exercises(page, project=project) for page in pages_with_exercises(project)
     }
@@ -114,6 +117,7 @@ def write_course(
                     write_text(kit / "notebooks" / f"{page}.ipynb", text)
                 _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
                 write_text(kit / "README.md", _read_me(exercises, teacher, bool(run)))
+            complete(temporary)
             if folder.is_dir():
                 folder.rmdir()  # it is empty: some systems rename onto nothing only
         except BaseException:
@@ -122,7 +126,15 @@ def write_course(
     return folder
 
 
-def _need_room(folder: Path) -> None:
+def need_room(folder: str | Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises
+    ------
+    HematoVisionError
+        Where it is a file, or not empty.
+    """
+    folder = Path(folder).expanduser()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         what = "a file" if folder.is_file() else f"{next(folder.iterdir()).name} lies in it"
         raise HematoVisionError(

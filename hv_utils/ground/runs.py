@@ -26,6 +26,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_RESULTS = PROJECT_ROOT / "results"
 TEXT_COLUMNS = ("path", "label", "predicted", "suggested", "category", "doubt", "split", "mask")
 SOURCE_COLUMNS = ("cell", "group", "photo")
+PATH_COLUMNS = ("path", "mask")
 RECORDED_PACKAGES = (
     "hematovision",
     "tensorflow",
@@ -119,18 +120,24 @@ class Run:
         """Read a CSV artefact as it was written.
 
         Classes are text whatever they are called, `01`, `nan` or `True`; only an empty field is
-        missing. Source photos (`cell`, `group`, `photo`) are strings or missing.
+        missing. Source photos (`cell`, `group`, `photo`) are strings or missing. A relative path,
+        as the copy of a run in a kit has it, is taken from the run's folder.
         """
         import pandas as pd
 
         _keep_file_names()
-        return pd.read_csv(
+        table = pd.read_csv(
             self.need(name, made_by=made_by),
             dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(SOURCE_COLUMNS, "string"),
             keep_default_na=False,
             na_values=[""],
             encoding_errors="surrogateescape",
         )
+        for column in table.columns.intersection(PATH_COLUMNS):
+            table[column] = table[column].map(
+                lambda one: os.path.join(self.folder, one), na_action="ignore"
+            )
+        return table
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Write a table as CSV without its index; file names that are no UTF-8 keep their bytes."""
