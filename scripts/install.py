@@ -8,6 +8,7 @@ asked: see hv_utils/chain/room.py.
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import shutil
 import subprocess
@@ -23,6 +24,11 @@ WHEELS = ROOT / "wheels"  # of a kit
 MADE_FOR = WHEELS / "made-for.txt"  # such as linux-3.12, one a line
 SUMS = ROOT / "SHA256SUMS"
 NEEDED_GB = 3.0
+# JupyterLab's own: whether to look on the network for news and newer versions.
+SETTINGS = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+NO_NEWS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+}
 SYSTEMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 
 
@@ -122,6 +128,8 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 1
+    SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+    SETTINGS.write_text(json.dumps(NO_NEWS), encoding="utf-8")
     READY.touch()
     return 0
 

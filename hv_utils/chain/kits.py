@@ -30,8 +30,9 @@ from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 LEARNT = re.compile(r"(?ms)^## What we learnt\b.*?(?=^## |\Z)")
 BOOK_LINK = re.compile(r"\[([^\]\n]*)\]\(\.\./book/[^)\s]*\)")
-CITED = re.compile(r"\s?\{cite(?::\w)?\}`[^`]+`")
+CITED = re.compile(r"\s?\{cite(?::\w)?\}`([^`]+)`")
 ROLE = re.compile(r"\{\w+(?::\w)?\}`([^`<]+?)(?:\s*<[^>]*>)?`")
+BOX = re.compile(r"(?ms)^(`{3,})\{[\w-]+\} ?([^\n]*)\n(?::[^\n]*\n)*(.*?)^\1[ ]*$")
 PICTURE = re.compile(r"(!\[[^\]]*\]\()(\w+\.png\))")
 NOT_DIAGNOSIS = "Nothing here is for diagnosis."
 PAGE = """<!doctype html>
@@ -181,9 +182,13 @@ def kit_notebook(
     NotebookNode
     """
     cells = []
+    # Last, since a stub gives its names the value `...`, and cells behind it may use these names.
+    tasks = [new_markdown_cell(HEADING, id="exercises")] if exercises else []
+    for exercise in exercises:
+        tasks += _exercise_cells(exercise, teacher, outputs)
     if notebook is None:
-        head = f"# Exercises on paper\n\nThe sheets lie in `paper/paper.html`. {NOT_DIAGNOSIS}\n\n"
-        notebook = new_notebook(cells=[new_markdown_cell(f"{head}{HEADING}", id="head")])
+        head = f"# Exercises on paper\n\nThe sheets lie in `paper/paper.html`. {NOT_DIAGNOSIS}"
+        notebook = new_notebook(cells=[new_markdown_cell(head, id="head")])
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             cells.append(cell)
@@ -192,15 +197,10 @@ def kit_notebook(
             lambda found: found[1] or "the book", SOLUTION_LINK.sub("", cell.source)
         )
         text = text if teacher else LEARNT.sub("", text)
-        before, heading, after = text.partition(HEADING)
-        if heading:
-            cells.append(new_markdown_cell(f"{before}{HEADING}", id="exercises"))
-            for exercise in exercises:
-                cells += _exercise_cells(exercise, teacher, outputs)
-            text = TASK.sub("", after).strip()
-        if text.strip():
-            cells.append(nbformat.from_dict({**cell, "source": text}))
-    made = new_notebook(cells=cells, metadata=notebook.metadata)
+        text = TASK.sub("", text.replace(f"{HEADING}\n", "")).strip()
+        if text:
+            cells.append(nbformat.from_dict({**cell, "source": _plain(text)}))
+    made = new_notebook(cells=cells + tasks, metadata=notebook.metadata)
     made.metadata.setdefault(
         "kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"}
     )
@@ -248,7 +248,13 @@ def _task(exercise: Exercise) -> str:
 
 def _plain(text: str) -> str:
     """Return Markdown without the book's own marks, which a notebook shows as they are."""
-    return ROLE.sub(r"\1", CITED.sub("", text))
+    text = CITED.sub(lambda found: f" ({found[1].replace(',', ', ')})", text)
+    return ROLE.sub(r"\1", BOX.sub(_quote, text))
+
+
+def _quote(box: re.Match) -> str:
+    title = f"**{box[2]}**\n\n" if box[2] else ""
+    return "\n".join(f"> {line}".rstrip() for line in f"{title}{box[3].strip()}".splitlines())
 
 
 def execute_solutions(

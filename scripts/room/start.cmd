@@ -9,5 +9,5 @@ pause
 exit /b 1
 
 :start
-.venv\Scripts\jupyter lab --notebook-dir=. --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate %* notebooks
+.venv\Scripts\jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks %*
 exit /b %errorlevel%

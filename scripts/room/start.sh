@@ -5,5 +5,4 @@ if [ ! -x .venv/bin/jupyter ]; then
   echo "start: expected an installed HematoVision, but there is none here: sh install.sh" >&2
   exit 1
 fi
-exec .venv/bin/jupyter lab --notebook-dir=. --LabApp.news_url=None \
-  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate "$@" notebooks
+exec .venv/bin/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks "$@"
