@@ -12,6 +12,7 @@ from pathlib import Path
 from hv_utils.ground.runs import PROJECT_ROOT, REFERENCE_RESULTS
 
 RECORD = REFERENCE_RESULTS / "lessons.json"  # by scripts/measure_lessons.py
+CHAIN_RECORD = REFERENCE_RESULTS / "demo.json"  # by scripts/record_demo.py
 WORDS_A_MINUTE = 180
 START_S = 15.0  # to find the notebook, open it and choose *Run all*
 ROW = re.compile(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$")
@@ -83,6 +84,13 @@ def words(name: str, *, until: str = "", project: Path = PROJECT_ROOT) -> int:
     return len(text.split())
 
 
+def recorded_seconds() -> dict[str, float]:
+    """Return what each notebook took: as a learner runs it, else as a step of the demo's chain."""
+    chain = json.loads(CHAIN_RECORD.read_text(encoding="utf-8"))["seconds_by_notebook"]
+    learners = json.loads(RECORD.read_text(encoding="utf-8"))["notebooks"]
+    return chain | {name: about["seconds"] for name, about in learners.items()}
+
+
 def needed_minutes(step: Step, seconds: Mapping[str, float]) -> float:
     """Return what reading or running takes; 0 for an estimate.
 
@@ -90,7 +98,7 @@ def needed_minutes(step: Step, seconds: Mapping[str, float]) -> float:
     ----------
     step : Step
     seconds : mapping
-        Of each notebook, as `results/lessons.json` has them.
+        Of each notebook, see `recorded_seconds`.
 
     Returns
     -------

@@ -1,6 +1,5 @@
 """The lessons: minutes that add up, bets before what they bet on, nothing given away."""
 
-import json
 import re
 
 import pytest
@@ -8,7 +7,15 @@ import yaml
 
 from conftest import ROOT
 from hv_utils.chain.book_stage import toc_files
-from hv_utils.chain.lessons import HOW, RECORD, is_enough, needed_minutes, read_lesson, words
+from hv_utils.chain.exercises import read_exercises
+from hv_utils.chain.lessons import (
+    HOW,
+    is_enough,
+    needed_minutes,
+    read_lesson,
+    recorded_seconds,
+    words,
+)
 
 BOOK = ROOT / "book"
 LESSONS = sorted((BOOK / "lessons").glob("*.md"))
@@ -38,8 +45,7 @@ def test_the_minutes_add_up(path):
 
 @per_lesson
 def test_minutes_that_are_not_estimates_hold_what_was_read_or_measured(path):
-    notebooks = json.loads(RECORD.read_text())["notebooks"]
-    seconds = {name: about["seconds"] for name, about in notebooks.items()}
+    seconds = recorded_seconds()
     for step in read_lesson(path.stem):
         assert step.how in HOW, step.text
         assert bool(step.names) == (step.how != "estimate"), step.text
@@ -51,6 +57,16 @@ def test_words_are_counted_as_far_as_one_reads():
     assert 100 < some < every / 2
     with pytest.raises(ValueError, match="no heading 'Nothing'"):
         words("07_leak", until="Nothing")
+
+
+@per_lesson
+def test_an_exercise_at_the_learners_machines_has_its_minutes(path):
+    for step in read_lesson(path.stem):
+        number = re.search(r"(?i)exercise (\d)", step.text)
+        pages = re.findall(r"`([\w/]+)`", step.opened)
+        if number and pages and "teacher" not in step.opened:
+            every = {one.number: one.minutes for one in read_exercises(pages[0])}
+            assert step.minutes >= every[int(number[1])], step.text
 
 
 @per_lesson
