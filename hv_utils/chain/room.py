@@ -14,7 +14,7 @@ from hv_utils.chain.open_pages import write_open_pages
 from hv_utils.chain.wheels import Pin, Target, fetch, needed, read_lock
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import files_below, fingerprint, write_text
-from hv_utils.ground.runs import PATH_COLUMNS, PROJECT_ROOT, Run
+from hv_utils.ground.runs import BELOW, PATH_COLUMNS, PROJECT_ROOT, Run
 
 MACHINE = "machine"
 SUMS = "SHA256SUMS"
@@ -219,7 +219,7 @@ def _copy_run(run: Run, folder: Path) -> None:
             for place in at:
                 given = Path(row[place])
                 if row[place] and given.is_relative_to(run.folder):
-                    row[place] = given.relative_to(run.folder).as_posix()
+                    row[place] = BELOW + given.relative_to(run.folder).as_posix()
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
