@@ -23,7 +23,7 @@ PYTHONS = ((3, 11), (3, 13))
 WHEELS = ROOT / "wheels"  # of a kit
 MADE_FOR = WHEELS / "made-for.txt"  # such as linux-3.12, one a line
 SUMS = ROOT / "SHA256SUMS"
-NEEDED_GB = 3.0
+NEEDED_GB = 3.4
 # JupyterLab's own: whether to look on the network for news and newer versions.
 SETTINGS = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
 NO_NEWS = {

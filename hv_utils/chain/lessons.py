@@ -15,13 +15,13 @@ RECORD = REFERENCE_RESULTS / "lessons.json"  # by scripts/measure_lessons.py
 CHAIN_RECORD = REFERENCE_RESULTS / "demo.json"  # by scripts/record_demo.py
 WORDS_A_MINUTE = 180
 START_S = 15.0  # to find the notebook, open it and choose *Run all*
-ROW = re.compile(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$")
+LINE = re.compile(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$")
 AS_FAR_AS = re.compile(r"as far as \*([^*]+)\*")
 ESTIMATE, READING, RUNNING = HOW = ("estimate", "reading", "running")
 
 
 @dataclass(frozen=True)
-class Step:
+class Row:
     """One row of a lesson's table.
 
     Attributes
@@ -44,13 +44,13 @@ class Step:
     names: tuple[str, ...]
 
 
-def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> list[Step]:
+def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> list[Row]:
     """Return the steps of a lesson such as `1-cells`, in order."""
     text = (project / "book" / "lessons" / f"{name}.md").read_text(encoding="utf-8")
     steps = []
-    for minutes, what, opened, known in ROW.findall(text):
+    for minutes, what, opened, known in LINE.findall(text):
         how, *names = known.split()
-        steps.append(Step(int(minutes), what.strip(), opened.strip(), how, tuple(names)))
+        steps.append(Row(int(minutes), what.strip(), opened.strip(), how, tuple(names)))
     return steps
 
 
@@ -91,12 +91,12 @@ def recorded_seconds() -> dict[str, float]:
     return chain | {name: about["seconds"] for name, about in learners.items()}
 
 
-def needed_minutes(step: Step, seconds: Mapping[str, float]) -> float:
+def needed_minutes(step: Row, seconds: Mapping[str, float]) -> float:
     """Return what reading or running takes; 0 for an estimate.
 
     Parameters
     ----------
-    step : Step
+    step : Row
     seconds : mapping
         Of each notebook, see `recorded_seconds`.
 
@@ -113,6 +113,6 @@ def needed_minutes(step: Step, seconds: Mapping[str, float]) -> float:
     return 0.0
 
 
-def is_enough(step: Step, seconds: Mapping[str, float]) -> bool:
+def is_enough(step: Row, seconds: Mapping[str, float]) -> bool:
     """Tell whether a step's minutes, which are whole, hold what it needs."""
     return math.ceil(needed_minutes(step, seconds)) <= step.minutes
