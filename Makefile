@@ -21,7 +21,7 @@ test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 check: $(READY)  ## lint, format, the doors between rooms and, where the book is built, its links
 	@$(BIN)/ruff check .

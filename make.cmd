@@ -27,5 +27,5 @@ exit /b %errorlevel%
 exit /b %errorlevel%
 
 :lab
-%BIN%\jupyter lab --notebook-dir=. notebooks
+%BIN%\jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 exit /b %errorlevel%

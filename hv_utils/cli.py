@@ -202,7 +202,15 @@ def book(name, force) -> None:
 @click.option(
     "--run", "name", help="A finished run below runs/: the teacher's kit then has its outputs."
 )
-def course(folder, name) -> None:
+@click.option("--room", is_flag=True, help="Add all that machines without a network need.")
+@click.option(
+    "--for",
+    "targets",
+    multiple=True,
+    metavar="SYSTEM-PYTHON",
+    help="The room's machines, such as windows-3.12; may be repeated.  [default: as this one]",
+)
+def course(folder, name, room, targets) -> None:
     """Write FOLDER/student and FOLDER/teacher: the notebooks and exercises for a class.
 
     Both kits come from the same notebooks and pages. The student's holds every exercise with a
@@ -213,15 +221,46 @@ def course(folder, name) -> None:
 
     FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html.
     The notebooks need an installed HematoVision and a run folder, as `make book` leaves them.
+
+    With --room comes FOLDER/machine, to be copied onto each machine: wheels for its system and
+    Python, the package, the student's notebooks, the run, pages of the book without results, and a
+    script that installs it all without a network. The teacher gets the whole book. About 1 GB is
+    downloaded, checked against the lock and kept in build/wheels; after a stop the same command
+    goes on.
     """
     from hv_utils.chain import steps
-    from hv_utils.chain.kits import write_course
+    from hv_utils.chain.kits import need_room, write_course
     from hv_utils.drawn.paper import sheets
     from hv_utils.ground.runs import Run
 
     steps.need_notebooks()
+    if (room and not name) or (targets and not room):
+        given, lacks = ("--room", "--run") if room else ("--for", "--room")
+        raise HematoVisionError(
+            f"expected {lacks} beside {given}, but it is not given: machines without a network get "
+            "a finished run, as hv course kits/ --run demo --room"
+        )
+    need_room(folder)
     finished = Run.open(_run_folder(name)) if name else None
-    _say(f"kits: {write_course(folder, sheets(), run=finished, echo=_say)}")
+    options = {"run": finished, "echo": _say}
+    if room:
+        options["complete"] = _prepared_room(finished, targets).write
+    _say(f"kits: {write_course(folder, sheets(), **options)}")
+
+
+def _prepared_room(run, targets):
+    """Return the room with its wheels and the run's book: what can fail, before the long work."""
+    from hv_utils.chain.book import build
+    from hv_utils.chain.room import Room
+    from hv_utils.chain.wheels import Target
+    from hv_utils.ground.locks import locked
+
+    wanted = [Target.named(one) for one in targets] or [Target.here()]
+    with locked(run.folder):
+        html = build(run, echo=_say).parent
+    made = Room(run, html, wanted, echo=_say)
+    made.fetch()
+    return made
 
 
 @hv.command()

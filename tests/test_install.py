@@ -93,3 +93,70 @@ def test_a_wheel_predicts_and_says_what_a_run_needs(tmp_path):
     answer = hv("doctor")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "a package alone" in answer.stdout
+
+
+@pytest.fixture
+def kit(install, tmp_path, monkeypatch):
+    """Let the script find itself in a kit."""
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").write_text("a")
+    (tmp_path / "wheels" / "made-for.txt").write_text("linux-3.12\nwindows-3.11\n")
+    digest = install.sha256(tmp_path / "wheels" / "a.whl")
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  wheels/a.whl\n{digest}  book/index.html\n")
+    for name, value in {
+        "ROOT": tmp_path,
+        "WHEELS": tmp_path / "wheels",
+        "MADE_FOR": tmp_path / "wheels" / "made-for.txt",
+        "SUMS": tmp_path / "SHA256SUMS",
+    }.items():
+        monkeypatch.setattr(install, name, value)
+    return install
+
+
+def test_a_kit_is_for_what_it_was_made_for(kit):
+    assert kit.wrong_kit((3, 12), "linux") == ""
+    assert kit.wrong_kit((3, 11), "win32") == ""
+    assert "but this is linux-3.13" in kit.wrong_kit((3, 13), "linux")
+    assert kit.wrong_kit((3, 13), "linux").endswith(": install Python 3.12")
+    assert kit.wrong_kit((3, 12), "darwin").endswith(": ask for a kit for this system")
+
+
+def test_outside_of_a_kit_every_system_will_do(install):
+    assert install.wrong_kit((3, 12), "darwin") == ""
+    assert install.damaged() == ""
+
+
+def test_a_wheel_that_was_cut_on_its_way_is_named(kit):
+    assert kit.damaged() == ""
+    (kit.WHEELS / "a.whl").write_text("")
+    assert kit.damaged().startswith("install: expected the kit as it was made, but wheels/a.whl is")
+    (kit.WHEELS / "a.whl").unlink()
+    assert "copy the folder again" in kit.damaged()
+
+
+def test_a_full_disk_is_told_before_the_installation(kit, monkeypatch):
+    usage = kit.shutil.disk_usage(kit.ROOT)
+    monkeypatch.setattr(kit.shutil, "disk_usage", lambda path: usage._replace(free=int(1e9)))
+    assert "but there are 1.0: make room" in kit.no_room()
+    monkeypatch.setattr(kit.shutil, "disk_usage", lambda path: usage._replace(free=int(9e9)))
+    assert kit.no_room() == ""
+
+
+def test_a_kit_installs_without_an_index(kit, monkeypatch):
+    commands = []
+    monkeypatch.setattr(kit, "wrong_python", lambda: "")
+    monkeypatch.setattr(kit, "wrong_kit", lambda: "")
+    monkeypatch.setattr(kit.shutil, "disk_usage", lambda path: type("", (), {"free": 9e9}))
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(kit.subprocess, "run", run)
+    kit.VENV.mkdir()
+    assert kit.main() == 0
+    installs = [command for command in commands if "install" in command]
+    assert len(installs) == 2
+    for command in installs:
+        assert command[command.index("--find-links") + 1] == str(kit.WHEELS)
+        assert "--no-index" in command

@@ -28,6 +28,8 @@ MEMORY = 4.0  # GB; a rule of thumb: TensorFlow, a browser and the system side b
 CORES = 2
 RECORD = REFERENCE_RESULTS / "demo.json"
 PROBE_SECONDS = 2.5
+IN_A_KIT = (PROJECT_ROOT / "wheels").is_dir()  # of `hv course --room`, installed without a network
+INSTALL = "the kit's install script" if IN_A_KIT else "`make book`"
 BROWSERS = ("firefox", "chromium", "chromium-browser", "google-chrome", "microsoft-edge")
 EXTRA_IS_FOR = {
     "dev": "make test",
@@ -155,7 +157,7 @@ def python(bounds: str, version: str = ".".join(map(str, sys.version_info[:3])))
 
     if version in SpecifierSet(bounds):
         return Finding(OK, "Python", version)
-    says = f"{version}, but {bounds} is needed: install one, then `make PYTHON=python3.12 book`"
+    says = f"{version}, but {bounds} is needed: install one, remove .venv, then run {INSTALL} again"
     return Finding(MISSING, "Python", says)
 
 
@@ -164,7 +166,7 @@ def packages(needed: tuple[str, ...]) -> Finding:
     wrong = _unmet(needed)
     if not wrong:
         return Finding(OK, "packages", f"all {len(needed)} that are declared")
-    says = f"{', '.join(wrong)}: run `make book` again, or pip install what is named"
+    says = f"{', '.join(wrong)}: run {INSTALL} again, or pip install what is named"
     return Finding(MISSING, "packages", says)
 
 
@@ -194,7 +196,8 @@ def extras(wanted: Mapping[str, tuple[str, ...]]) -> Finding:
     ]
     if not absent:
         return Finding(OK, "extras", f"all: {', '.join(wanted)}")
-    says = f"not installed: {', '.join(absent)}; get one with pip install 'hematovision[NAME]'"
+    do = "no lesson needs them" if IN_A_KIT else "get one with pip install 'hematovision[NAME]'"
+    says = f"not installed: {', '.join(absent)}; {do}"
     return Finding(NOTE, "extras", says)
 
 
@@ -242,7 +245,7 @@ def browser() -> Finding:
         name = next(filter(None, map(shutil.which, BROWSERS)), "")
     if name:
         return Finding(OK, "browser", Path(name).stem)
-    says = "none found: copy _build/html to a machine with one; the book is plain files"
+    says = "none found: copy the book's folder to a machine with one; it is plain files"
     return Finding(NOTE, "browser", says)
 
 

@@ -30,8 +30,9 @@ from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 LEARNT = re.compile(r"(?ms)^## What we learnt\b.*?(?=^## |\Z)")
 BOOK_LINK = re.compile(r"\[([^\]\n]*)\]\(\.\./book/[^)\s]*\)")
-CITED = re.compile(r"\s?\{cite(?::\w)?\}`[^`]+`")
+CITED = re.compile(r"\s?\{cite(?::\w)?\}`([^`]+)`")
 ROLE = re.compile(r"\{\w+(?::\w)?\}`([^`<]+?)(?:\s*<[^>]*>)?`")
+BOX = re.compile(r"(?ms)^(`{3,})\{[\w-]+\} ?([^\n]*)\n(?::[^\n]*\n)*(.*?)^\1[ ]*$")
 PICTURE = re.compile(r"(!\[[^\]]*\]\()(\w+\.png\))")
 NOT_DIAGNOSIS = "Nothing here is for diagnosis."
 PAGE = """<!doctype html>
@@ -55,6 +56,7 @@ def write_course(
     *,
     run: Run | None = None,
     project: Path = PROJECT_ROOT,
+    complete: Callable[[Path], None] = lambda kits: None,
     echo: Callable[[str], None] = print,
 ) -> Path:
     """Write `student` and `teacher` into a folder, both from the same notebooks and pages.
@@ -69,6 +71,8 @@ def write_course(
         Finished: the teacher's notebooks then hold its outputs, and the solutions are executed.
     project : Path
         Folder that holds `book/` and `notebooks/`.
+    complete : callable
+        Takes the folder with both kits before it gets its name, and may add to it.
     echo : callable
         Takes lines about the progress.
 
@@ -83,7 +87,7 @@ def write_course(
         Where the folder holds something, or the run is not finished.
     """
     folder = Path(folder).expanduser()
-    _need_room(folder)
+    need_room(folder)
     exercises = {
         page: read_exercises(page, project=project) for page in pages_with_exercises(project)
     }
@@ -114,6 +118,7 @@ def write_course(
                     write_text(kit / "notebooks" / f"{page}.ipynb", text)
                 _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
                 write_text(kit / "README.md", _read_me(exercises, teacher, bool(run)))
+            complete(temporary)
             if folder.is_dir():
                 folder.rmdir()  # it is empty: some systems rename onto nothing only
         except BaseException:
@@ -122,7 +127,15 @@ def write_course(
     return folder
 
 
-def _need_room(folder: Path) -> None:
+def need_room(folder: str | Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises
+    ------
+    HematoVisionError
+        Where it is a file, or not empty.
+    """
+    folder = Path(folder).expanduser()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         what = "a file" if folder.is_file() else f"{next(folder.iterdir()).name} lies in it"
         raise HematoVisionError(
@@ -169,9 +182,13 @@ def kit_notebook(
     NotebookNode
     """
     cells = []
+    # Last, since a stub gives its names the value `...`, and cells behind it may use these names.
+    tasks = [new_markdown_cell(HEADING, id="exercises")] if exercises else []
+    for exercise in exercises:
+        tasks += _exercise_cells(exercise, teacher, outputs)
     if notebook is None:
-        head = f"# Exercises on paper\n\nThe sheets lie in `paper/paper.html`. {NOT_DIAGNOSIS}\n\n"
-        notebook = new_notebook(cells=[new_markdown_cell(f"{head}{HEADING}", id="head")])
+        head = f"# Exercises on paper\n\nThe sheets lie in `paper/paper.html`. {NOT_DIAGNOSIS}"
+        notebook = new_notebook(cells=[new_markdown_cell(head, id="head")])
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             cells.append(cell)
@@ -180,15 +197,10 @@ def kit_notebook(
             lambda found: found[1] or "the book", SOLUTION_LINK.sub("", cell.source)
         )
         text = text if teacher else LEARNT.sub("", text)
-        before, heading, after = text.partition(HEADING)
-        if heading:
-            cells.append(new_markdown_cell(f"{before}{HEADING}", id="exercises"))
-            for exercise in exercises:
-                cells += _exercise_cells(exercise, teacher, outputs)
-            text = TASK.sub("", after).strip()
-        if text.strip():
-            cells.append(nbformat.from_dict({**cell, "source": text}))
-    made = new_notebook(cells=cells, metadata=notebook.metadata)
+        text = TASK.sub("", text.replace(f"{HEADING}\n", "")).strip()
+        if text:
+            cells.append(nbformat.from_dict({**cell, "source": _plain(text)}))
+    made = new_notebook(cells=cells + tasks, metadata=notebook.metadata)
     made.metadata.setdefault(
         "kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"}
     )
@@ -236,7 +248,13 @@ def _task(exercise: Exercise) -> str:
 
 def _plain(text: str) -> str:
     """Return Markdown without the book's own marks, which a notebook shows as they are."""
-    return ROLE.sub(r"\1", CITED.sub("", text))
+    text = CITED.sub(lambda found: f" ({found[1].replace(',', ', ')})", text)
+    return ROLE.sub(r"\1", BOX.sub(_quote, text))
+
+
+def _quote(box: re.Match) -> str:
+    title = f"**{box[2]}**\n\n" if box[2] else ""
+    return "\n".join(f"> {line}".rstrip() for line in f"{title}{box[3].strip()}".splitlines())
 
 
 def execute_solutions(

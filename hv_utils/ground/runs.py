@@ -27,6 +27,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_RESULTS = PROJECT_ROOT / "results"
 TEXT_COLUMNS = ("path", "label", "predicted", "suggested", "category", "doubt", "split", "mask")
 SOURCE_COLUMNS = ("cell", "group", "photo")
+PATH_COLUMNS = ("path", "mask")
+BELOW = "./"  # a path below the run's folder, in a run that may be moved
 RECORDED_PACKAGES = (
     "hematovision",
     "tensorflow",
@@ -120,18 +122,27 @@ class Run:
         """Read a CSV artefact as it was written.
 
         Classes are text whatever they are called, `01`, `nan` or `True`; only an empty field is
-        missing. Source photos (`cell`, `group`, `photo`) are strings or missing.
+        missing. Source photos (`cell`, `group`, `photo`) are strings or missing. A path that begins
+        with `./`, as in the copy of a run that a kit has, is below the run's folder.
         """
         import pandas as pd
 
         _keep_file_names()
-        return pd.read_csv(
+        table = pd.read_csv(
             self.need(name, made_by=made_by),
             dtype=dict.fromkeys(TEXT_COLUMNS, str) | dict.fromkeys(SOURCE_COLUMNS, "string"),
             keep_default_na=False,
             na_values=[""],
             encoding_errors="surrogateescape",
         )
+        for column in table.columns.intersection(PATH_COLUMNS):
+            below = table[column].str.startswith(BELOW, na=False)
+            if below.any():
+                table[column] = table[column].map(self._absolute, na_action="ignore")
+        return table
+
+    def _absolute(self, path: str) -> str:
+        return str(self.folder / path) if path.startswith(BELOW) else path
 
     def write_table(self, name: str, table: pd.DataFrame) -> Path:
         """Write a table as CSV without its index; file names that are no UTF-8 keep their bytes."""

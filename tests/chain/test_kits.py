@@ -15,15 +15,14 @@ from click.testing import CliRunner
 from conftest import ROOT
 from fake_run import make_run
 from hv_utils import cli
-from hv_utils.chain.exercises import pages_with_exercises, parts_of, read_exercises
+from hv_utils.chain.exercises import parts_of, read_exercises
 from hv_utils.chain.kits import write_course
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
+from solution_search import EXERCISES, everything, leaks, squeezed, what_is_no_secret
 
-EXERCISES = [one for page in pages_with_exercises() for one in read_exercises(page)]
 KINDS = {".ipynb", ".md", ".html", ".png"}
-LINE = 24  # characters: shorter lines stand in any code
 PNG_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 
 
@@ -32,58 +31,9 @@ def kits(tmp_path_factory):
     return write_course(tmp_path_factory.mktemp("course") / "kits", sheets())
 
 
-def squeezed(text: str) -> str:
-    return re.sub(r"[\s\\]+", "", text)
-
-
-def solution_texts(exercise) -> set[str]:
-    """Return the lines of code and the sentences of a solution and its mistakes, without spaces."""
-    lines = [line for mistake in exercise.mistakes for line in mistake.splitlines()]
-    for kind, text in parts_of(exercise.solution):
-        lines += text.splitlines() if kind == "code" else re.split(r"(?<=[.?!])\s", text)
-    return {squeezed(line) for line in lines if len(line.strip()) >= LINE}
-
-
-def everything(folder, pattern: str = "*") -> str:
-    """Return all that a folder's files say: sources, metadata, outputs, attachments, decoded."""
-    found = []
-    for path in sorted(folder.rglob(pattern)):
-        if path.is_file() and path.suffix != ".png":
-            text = path.read_bytes().decode("utf-8", "replace")  # pickles, too
-            found.append(text)
-            if path.suffix == ".ipynb":
-                found += strings(json.loads(text))
-    return squeezed("\n".join(found))
-
-
-def strings(value) -> list[str]:
-    """Return every text in a JSON value, joined where it is a list of lines, and decoded."""
-    if isinstance(value, dict):
-        return [text for one in (*value, *value.values()) for text in strings(one)]
-    if isinstance(value, list):
-        lines = [one for one in value if isinstance(one, str)]
-        return ["".join(lines), *(text for one in value for text in strings(one))]
-    if not isinstance(value, str):
-        return []
-    try:
-        return [value, base64.b64decode(value, validate=True).decode("latin-1")]
-    except ValueError:
-        return [value]
-
-
-def leaks(folder, shown: str) -> set[str]:
-    """Return what a folder tells of solutions beyond what the notebooks of the project show."""
-    text = everything(folder)
-    every = set().union(*(solution_texts(one) for one in EXERCISES))
-    return {line for line in every if line in text and line not in shown}
-
-
 @pytest.fixture(scope="module")
 def shown() -> str:
-    """Return what the committed notebooks and the tasks say: no secret."""
-    paper = (ROOT / "book" / "exercises" / "paper.md").read_text(encoding="utf-8")
-    stubs = "\n".join(one.stub + one.check for one in EXERCISES)
-    return everything(ROOT / "notebooks", "*.ipynb") + squeezed(paper + stubs)
+    return what_is_no_secret(ROOT)
 
 
 class TestStudent:
@@ -145,6 +95,19 @@ class TestStudent:
         assert (f"exercise-{exercise.number}-check" in cells) == bool(exercise.stub)
         assert exercise.stub or exercise.unchecked in task
 
+    def test_exercises_stand_last(self, kits):
+        """A stub gives its names the value `...`, and cells behind it may use the same names."""
+        for path in (kits / "student" / "notebooks").glob("*.ipynb"):
+            names = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+            first = names.index("exercises") if "exercises" in names else len(names)
+            assert all(name.startswith("exercise") for name in names[first:]), path.name
+            assert not any(name.startswith("exercise") for name in names[:first]), path.name
+
+    def test_marks_of_the_book_are_translated(self, kits):
+        text = everything(kits / "student" / "notebooks")
+        assert not re.findall(r"\{(?:cite|term|admonition|glue)\b[^}]*\}", text)
+        assert ">**Whatyouwilllearn**" in text
+
     def test_paper_is_a_page_to_print(self, kits):
         page = (kits / "student" / "paper" / "paper.html").read_text(encoding="utf-8")
         assert page.count("<h2>") == 7
@@ -155,18 +118,18 @@ class TestStudent:
 
     @pytest.mark.slow
     @pytest.mark.xdist_group("smoke")
-    def test_runs_as_far_as_its_first_exercise(self, kits, smoke, tmp_path):
+    def test_runs_to_its_end(self, kits, smoke, tmp_path):
         """The last check says that the exercise is open, and nothing before it fails."""
         notebook = kits / "student" / "notebooks" / "04_evaluation.ipynb"
         run = shutil.copytree(smoke.folder, tmp_path / "run")
-        command = [sys.executable, "-c", UNTIL_THE_FIRST_CHECK, notebook, run]
+        command = [sys.executable, "-c", RUN_ALL, notebook, run]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "notebooks")
         assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.splitlines()[-1] == "Exercise 1 is open: fill factor."
+        assert done.stdout.splitlines()[-1] == "Exercise 3 is open: fill precision."
 
 
 # In a process of its own: IPython puts a module of its own in the place of __main__.
-UNTIL_THE_FIRST_CHECK = """
+RUN_ALL = """
 import sys
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
@@ -180,8 +143,6 @@ for cell in nbformat.read(sys.argv[1], 4).cells:
         with capture_output():
             result = shell.run_cell(source)
         result.raise_error()
-    if cell.id == "exercise-1-check":
-        break
 print(repr(result.result))
 """
 

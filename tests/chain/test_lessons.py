@@ -1,7 +1,5 @@
 """The lessons: minutes that add up, bets before what they bet on, nothing given away."""
 
-import json
-import math
 import re
 
 import pytest
@@ -9,35 +7,27 @@ import yaml
 
 from conftest import ROOT
 from hv_utils.chain.book_stage import toc_files
+from hv_utils.chain.exercises import read_exercises
+from hv_utils.chain.lessons import (
+    HOW,
+    is_enough,
+    needed_minutes,
+    read_lesson,
+    recorded_seconds,
+    words,
+)
 
 BOOK = ROOT / "book"
 LESSONS = sorted((BOOK / "lessons").glob("*.md"))
 MINUTES = {path.stem: 45 if path.stem == "7-short" else 90 for path in LESSONS}
-WORDS_A_MINUTE = 200
 PARTS = ("**For whom.**", "**The question to begin with.**")
 HEADINGS = ["Minutes", "What goes wrong, and how to catch it", "Wrap-up", "Homework", "Quiz"]
 
 per_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
 
-def steps(path) -> list[list[str]]:
-    """Return the rows of the table of minutes: minutes, step, open, known by."""
-    rows = re.findall(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", path.read_text())
-    return [[cell.strip() for cell in row] for row in rows]
-
-
 def section(path, heading: str) -> str:
     return re.search(rf"(?ms)^## {heading}\n(.*?)(?=^## |\Z)", path.read_text())[1].strip()
-
-
-def words(name: str) -> int:
-    """Count the words that are read of a page or a notebook."""
-    page = BOOK / f"{name}.md"
-    if page.exists():
-        return len(page.read_text().split())
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
-    text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    return len(text.split())
 
 
 def test_there_are_six_lessons_and_a_short_one_in_the_book():
@@ -50,30 +40,41 @@ def test_there_are_six_lessons_and_a_short_one_in_the_book():
 
 @per_lesson
 def test_the_minutes_add_up(path):
-    assert sum(int(row[0]) for row in steps(path)) == MINUTES[path.stem]
+    assert sum(step.minutes for step in read_lesson(path.stem)) == MINUTES[path.stem]
 
 
 @per_lesson
 def test_minutes_that_are_not_estimates_hold_what_was_read_or_measured(path):
-    seconds = json.loads((ROOT / "results" / "demo.json").read_text())["seconds_by_notebook"]
-    for minutes, step, _, known in steps(path):
-        how, *names = known.split()
-        assert how in ("estimate", "reading", "running"), step
-        assert bool(names) == (how != "estimate"), step
-        if how == "reading":
-            needed = words(*names) / WORDS_A_MINUTE
-        else:
-            needed = sum(seconds[name] for name in names) / 60
-        assert math.ceil(needed) <= int(minutes) or how == "estimate", step
+    seconds = recorded_seconds()
+    for step in read_lesson(path.stem):
+        assert step.how in HOW, step.text
+        assert bool(step.names) == (step.how != "estimate"), step.text
+        assert is_enough(step, seconds), (step, needed_minutes(step, seconds))
+
+
+def test_words_are_counted_as_far_as_one_reads():
+    every, some = (words("07_leak", until=stop) for stop in ("", "Siblings next door"))
+    assert 100 < some < every / 2
+    with pytest.raises(ValueError, match="no heading 'Nothing'"):
+        words("07_leak", until="Nothing")
+
+
+@per_lesson
+def test_an_exercise_at_the_learners_machines_has_its_minutes(path):
+    for step in read_lesson(path.stem):
+        number = re.search(r"(?i)exercise (\d)", step.text)
+        pages = re.findall(r"`([\w/]+)`", step.opened)
+        if number and pages and "teacher" not in step.opened:
+            every = {one.number: one.minutes for one in read_exercises(pages[0])}
+            assert step.minutes >= every[int(number[1])], step.text
 
 
 @per_lesson
 def test_a_bet_is_made_before_it_is_opened_and_on_paper(path):
-    marks = [
-        row[1].split()[0] for row in steps(path) if row[1].startswith(("Bet:", "Open the bets"))
-    ]
+    steps = read_lesson(path.stem)
+    marks = [s.text.split()[0] for s in steps if s.text.startswith(("Bet:", "Open the bets"))]
     assert marks == ["Bet:", "Open"] * (len(marks) // 2) != []
-    assert all(row[2] == "nothing" for row in steps(path) if row[1].startswith("Bet:"))
+    assert all(step.opened == "nothing" for step in steps if step.text.startswith("Bet:"))
 
 
 @per_lesson
