@@ -28,6 +28,7 @@ from hv_utils.ground.extras import load
 from hv_utils.ground.files import write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
+SLIDES = "sphinx_revealjs"  # an extra: not everybody teaches
 FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 SLIDE = re.compile(r"(?ms)^## ([^\n]+)\n+% step (\d+)\n(.*?)(?=^## |\Z)")
 NOTES = re.compile(r"(?ms)^:::\{notes\}\n(.*?)^:::\n?")
@@ -40,6 +41,7 @@ SETTINGS = """
 project = html_title = "HematoVision"
 extensions = ["myst_parser", "sphinx_revealjs"]
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
+html_copy_source = False
 revealjs_style_theme = "white"
 revealjs_static_path = ["_static"]
 revealjs_css_files = ["slides.css"]
@@ -155,7 +157,7 @@ def write_slides(
         Where the run lacks what is shown, a deck is not as it should be, or sphinx-revealjs is not
         installed.
     """
-    load("sphinx_revealjs", extra="slides", wanted_for="slides")
+    load(SLIDES, extra="slides", wanted_for="slides")
     decks = [read_deck(name, project=project) for name in lesson_names(project)]
     shown = Shown(run, project)
     with tempfile.TemporaryDirectory() as made:

@@ -51,8 +51,8 @@ def browser() -> str:
     if found := next(filter(None, [*map(shutil.which, BROWSERS), *installed]), None):
         return found
     raise HematoVisionError(
-        "expected Chromium, Chrome or Edge, which print to PDF, but found none: install one of them, "
-        "or open the page in any browser and print it there"
+        "expected Chromium, Chrome or Edge, which print to PDF, but found none: install one, or "
+        "open the page in any browser and print it there"
     )
 
 
