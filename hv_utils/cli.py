@@ -184,17 +184,30 @@ def _list_parameters() -> None:
 @hv.command()
 @click.option("--run", "name", default="demo", show_default=True, help="Folder below runs/.")
 @click.option("--force", is_flag=True, help="Build even where nothing has changed.")
-def book(name, force) -> None:
+@click.option(
+    "--print",
+    "pdf",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.pdf",
+    help="Print it to one file, too, without code: with Chromium, Chrome or Edge.",
+)
+def book(name, force, pdf) -> None:
     """Build the book from a finished run; prints the path of its first page."""
-    from hv_utils.chain import steps
+    from hv_utils.chain import printer, steps
     from hv_utils.chain.book import build
     from hv_utils.ground.locks import locked
     from hv_utils.ground.runs import Run
 
     steps.need_notebooks()
     finished = Run.open(_run_folder(name))
+    program = printer.browser() if pdf else ""
     with locked(finished.folder):
-        click.echo(build(finished, force=force, echo=click.echo))
+        first = build(finished, force=force, echo=click.echo)
+    click.echo(first)
+    if program:
+        from hv_utils.chain.printed_book import print_book
+
+        click.echo(f"printed: {print_book(first.parent, pdf, program=program)}")
 
 
 @hv.command()
