@@ -60,8 +60,8 @@ p, li {{ orphans: 2; widows: 2; }}
 </style>
 <div class="title"><h1>HematoVision</h1>
 <p>Version {version}, printed from a run of its notebooks. {foot}</p>
-<p>Left out here: code, answers to what the pages ask, the reference of the package, and what works on
-a screen alone.</p></div>
+<p>Left out here: code, answers to what the pages ask, the reference of the package, and what works
+on a screen alone.</p></div>
 <div class="title"><h2>Contents</h2>{contents}</div>
 {articles}
 <script>
@@ -162,7 +162,7 @@ def _styles(page: BeautifulSoup, path: Path, html: Path) -> str:
 
 
 def _link_within(article: Tag, name: str, names: list[str]) -> None:
-    """Let links lead to the other pages' places in the one page; what is not there is plain text."""
+    """Let links lead to places in the one page; to what is not there none lead."""
     for tag in article.find_all(id=True):
         if not PANDAS.match(tag["id"]):
             tag["id"] = f"{_slug(name)}--{tag['id']}"
