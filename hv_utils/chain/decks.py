@@ -25,7 +25,7 @@ from hv_utils.chain.book_stage import FIGURE, clean_notebook, with_figures
 from hv_utils.chain.lessons import Lesson, lesson_names, read_lesson, sentences
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
-from hv_utils.ground.files import write_text
+from hv_utils.ground.files import files_below, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 SLIDES = "sphinx_revealjs"  # an extra: not everybody teaches
@@ -35,6 +35,10 @@ NOTES = re.compile(r"(?ms)^:::\{notes\}\n(.*?)^:::\n?")
 SHOWN = re.compile(r"(?m)^```\{shown\} (\S+) (\S+) ?(\S*)\n```$")
 GLUE = re.compile(r"\{glue:text\}`(?:\.\./)+notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
 RECORD = "application/papermill.record/text/plain"
+LEFT_BY_SPHINX = ("objects.inv", "genindex.html", "search.html", "searchindex.js", ".buildinfo")
+# Of reveal.js: other themes would load fonts from another host.
+NEEDED = ("dist/reveal.css", "dist/reveal.js", "dist/theme/white.css")
+NEEDED += ("dist/theme/fonts", "plugin/notes/notes.js")
 NOTHING = "*Nothing to show here: this run lacks what `{notebook}` makes it from.*"
 NOT_DIAGNOSIS = "For teaching only. Nothing here is for diagnosis."
 SETTINGS = """
@@ -301,5 +305,9 @@ def _run_sphinx(source: Path, folder: Path) -> None:
             f"expected the slides to build without a warning, but Sphinx gave: {said}: mend these "
             "pages in book/slides"
         )
-    for left in ("objects.inv", "genindex.html", "search.html", "searchindex.js", ".buildinfo"):
+    for left in LEFT_BY_SPHINX:
         (folder / left).unlink(missing_ok=True)
+    engine = folder / "_static" / "revealjs"
+    for path in files_below(engine):
+        if not path.relative_to(engine).as_posix().startswith(NEEDED):
+            path.unlink()
