@@ -244,7 +244,25 @@ def _pure(path: str | None) -> PurePath:
 def with_figures(
     page: str, text: str, *, files: Mapping[str, bytes], run: Run, project: Path
 ) -> str:
-    """Return a page that shows no figure that the run has not, and says so where it would be."""
+    """Return a page that shows no figure that the run has not, and says so where it would be.
+
+    Parameters
+    ----------
+    page : str
+        Its name, for the error.
+    text : str
+        MyST.
+    files : mapping
+        Holds `book/figures/NAME` for each figure of the run.
+    run : Run
+    project : Path
+        Folder that holds `notebooks/`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where no notebook makes a figure that the page shows.
+    """
     for figure in sorted(set(FIGURE.findall(text))):
         if f"book/figures/{figure}" in files:
             continue

@@ -13,7 +13,6 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hv_utils.chain.book_stage import SOLUTION_LINK, clean_notebook, without_places
-from hv_utils.chain.decks import SLIDES, write_slides
 from hv_utils.chain.execution import START_S, OwnKernel
 from hv_utils.chain.exercises import (
     HEADING,
@@ -25,6 +24,7 @@ from hv_utils.chain.exercises import (
     read_exercises,
 )
 from hv_utils.chain.handouts import write_handouts
+from hv_utils.chain.slides import SLIDES, write_slides
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
 from hv_utils.ground.files import atomic_path, write_text

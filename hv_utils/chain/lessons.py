@@ -90,11 +90,10 @@ def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> Lesson:
         )
     text = path.read_text(encoding="utf-8")
 
-    def part(pattern: str | re.Pattern) -> str:
+    def part(name: str, pattern: str | re.Pattern) -> str:
         if not (found := re.search(pattern, text)):
             raise HematoVisionError(
-                f"expected all parts of a lesson in {path}, but nothing there fits "
-                f"{getattr(pattern, 'pattern', pattern)}: see the other lessons"
+                f"expected all parts of a lesson in {path}, but {name} is missing: see the others"
             )
         return plain(found[1].strip())
 
@@ -104,12 +103,12 @@ def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> Lesson:
         begins += int(minutes)
     return Lesson(
         name=name,
-        title=part(TITLE),
-        question=part(QUESTION),
-        objectives=tuple(re.findall(r"(?m)^- (.+)$", part(OBJECTIVES))),
+        title=part("the title", TITLE),
+        question=part("the question", QUESTION),
+        objectives=tuple(re.findall(r"(?m)^- (.+)$", part("what is learnt", OBJECTIVES))),
         steps=tuple(steps),
-        wrap_up=part(SECTION.format("Wrap-up")),
-        homework=part(SECTION.format("Homework")),
+        wrap_up=part("the wrap-up", SECTION.format("Wrap-up")),
+        homework=part("the homework", SECTION.format("Homework")),
     )
 
 

@@ -14,10 +14,11 @@ from fake_run import make_run
 from hv_utils import cli
 from hv_utils.chain import printer
 from hv_utils.chain.book_check import check_links
-from hv_utils.chain.decks import GLUE, SHOWN, Shown, Slide, read_deck
+from hv_utils.chain.decks import Slide, read_deck
 from hv_utils.chain.handouts import handout, write_handouts
 from hv_utils.chain.lessons import definitions, lesson_names, read_lesson, sentences
 from hv_utils.chain.printer import browser, print_page
+from hv_utils.chain.slides import GLUE, SHOWN, Shown
 from hv_utils.chain.teaching import write_teaching
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
@@ -239,7 +240,7 @@ class TestRefusals:
         assert not (tmp_path / "page.pdf").exists()
 
     def test_the_extra_is_not_installed(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("hv_utils.chain.decks.SLIDES", "no_such_module")
+        monkeypatch.setattr("hv_utils.chain.slides.SLIDES", "no_such_module")
         with pytest.raises(HematoVisionError) as error:
             write_teaching(tmp_path / "new", run, sheets())
         assert "[slides]" in refused(error)
@@ -266,6 +267,7 @@ class TestRefusals:
             ("% step 1\n", "% step 99\n", "has step 99"),
             (":::{notes}", ":::{note}", "has no notes"),
             ("---\nterms", "terms", "facts between two lines ---"),
+            ("caption: My bet", "caption: My: bet", "text that holds a colon stands in quotes"),
         ],
     )
     def test_a_deck_that_is_not_as_it_should_be(self, tmp_path, old, new, said):
