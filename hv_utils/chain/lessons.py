@@ -20,7 +20,7 @@ TERM = re.compile(r"(?m)^(\S.*)\n  (\S.*)$")
 
 
 @dataclass(frozen=True)
-class Step:
+class LessonStep:
     """A row of a lesson's table of minutes.
 
     Attributes
@@ -50,14 +50,14 @@ class Lesson:
         Stem of the page, such as `2-leak`.
     title, question, wrap_up, homework : str
     objectives : tuple of str
-    steps : tuple of Step
+    steps : tuple of LessonStep
     """
 
     name: str
     title: str
     question: str
     objectives: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[LessonStep, ...]
     wrap_up: str
     homework: str
 
@@ -99,7 +99,7 @@ def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> Lesson:
 
     steps, begins = [], 0
     for minutes, what, needs in STEP.findall(text):
-        steps.append(Step(int(minutes), begins, plain(what.strip()), plain(needs.strip())))
+        steps.append(LessonStep(int(minutes), begins, plain(what.strip()), plain(needs.strip())))
         begins += int(minutes)
     return Lesson(
         name=name,

@@ -75,7 +75,7 @@ def write_slides(
     """
     load(SLIDES, extra="slides", wanted_for="slides")
     decks = [read_deck(name, project=project) for name in lesson_names(project)]
-    shown = Shown(run, project)
+    shown = Exhibits(run, project)
     with tempfile.TemporaryDirectory() as made:
         source = Path(made)
         for deck in decks:
@@ -95,7 +95,7 @@ def write_slides(
     return [folder / f"{deck.lesson.name}.html" for deck in decks]
 
 
-class Shown:
+class Exhibits:
     """What a run shows on slides: its figures, the tables and the numbers of its notebooks."""
 
     def __init__(self, run: Run, project: Path = PROJECT_ROOT):

@@ -18,7 +18,7 @@ from hv_utils.chain.decks import Slide, read_deck
 from hv_utils.chain.handouts import handout, write_handouts
 from hv_utils.chain.lessons import definitions, lesson_names, read_lesson, sentences
 from hv_utils.chain.printer import browser, print_page
-from hv_utils.chain.slides import GLUE, SHOWN, Shown
+from hv_utils.chain.slides import GLUE, SHOWN, Exhibits
 from hv_utils.chain.teaching import write_teaching
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
@@ -154,7 +154,7 @@ def test_slides_are_sound_and_ask_no_other_host(written):
 
 
 def test_numbers_come_from_the_run(run):
-    shown = Shown(run, ROOT)
+    shown = Exhibits(run, ROOT)
     assert shown.number("07_leak", "inflation", "+.2f") == "+1.00"
     notebook = json.loads(run.path("notebooks/07_leak.ipynb").read_text())
     for output in (o for cell in notebook["cells"] for o in cell.get("outputs", [])):
@@ -257,7 +257,7 @@ class TestRefusals:
         deck = DECKS["1-cells"]
         wrong = replace(deck, slides=(replace(deck.slides[0], body=body),))
         with pytest.raises(HematoVisionError) as error:
-            Shown(run, ROOT).fill(wrong)
+            Exhibits(run, ROOT).fill(wrong)
         assert said in refused(error)
 
     @pytest.mark.parametrize(
