@@ -19,7 +19,7 @@ from hv_utils.chain.lessons import Lesson, lesson_names, sentences
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
 from hv_utils.ground.files import files_below, write_text
-from hv_utils.ground.runs import PROJECT_ROOT, Run
+from hv_utils.ground.runs import PROJECT_ROOT, Run, drawn_note
 
 SLIDES = "sphinx_revealjs"  # an extra: not everybody teaches
 SHOWN = re.compile(r"(?m)^```\{shown\} (\S+) (\S+) ?(\S*)\n```$")
@@ -114,7 +114,9 @@ class Exhibits:
         from markdown_it import MarkdownIt
 
         lesson, page = deck.lesson, f"book/slides/{deck.lesson.name}.md"
-        parts = [f"---\norphan: true\n---\n\n# {lesson.title}\n\nHematoVision\n\n{NOT_DIAGNOSIS}"]
+        note = drawn_note(self.run.read_table("images.csv", made_by="01_data")).data
+        head = f"---\norphan: true\n---\n\n# {lesson.title}\n\nHematoVision. {NOT_DIAGNOSIS}"
+        parts = [head, note]
         given = {
             "question": f"> {lesson.question}",
             "homework": lesson.homework,

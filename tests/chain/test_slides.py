@@ -148,6 +148,7 @@ def test_slides_are_sound_and_ask_no_other_host(written):
     for name in NAMES:
         text = (written / "slides" / f"{name}.html").read_text(encoding="utf-8")
         assert text.count('<aside class="notes">') == len(DECKS[name].slides)
+        assert "The cells are drawn." in text
         assert "**" not in text
         assert "{glue" not in text
         assert "{{" not in text
