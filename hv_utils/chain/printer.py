@@ -36,7 +36,7 @@ FLAGS = (
     "--generate-pdf-document-outline",
 )
 SCRIPTS_MS = 20_000  # of the page's own clock: scripts that lay it out are done by then
-TIMEOUT_S = 300
+TIMEOUT_S = 900  # a busy machine takes minutes for a book
 
 
 def browser() -> str:
