@@ -46,7 +46,7 @@ model-abroad: $(READY)  ## train the model for other laboratories' cells: KAGGLE
 lock:  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --extra dev --extra explain --extra serve --extra scale \
+	  --extra dev --extra explain --extra serve --extra scale --extra slides \
 	  --no-emit-index-url --no-header --generate-hashes pyproject.toml -o requirements.lock
 
 clean:  ## remove the book and the runs; keep the environment and the unpacked data

@@ -184,17 +184,55 @@ def _list_parameters() -> None:
 @hv.command()
 @click.option("--run", "name", default="demo", show_default=True, help="Folder below runs/.")
 @click.option("--force", is_flag=True, help="Build even where nothing has changed.")
-def book(name, force) -> None:
+@click.option(
+    "--print",
+    "pdf",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.pdf",
+    help="Print it to one file, too, without code: with Chromium, Chrome or Edge.",
+)
+def book(name, force, pdf) -> None:
     """Build the book from a finished run; prints the path of its first page."""
-    from hv_utils.chain import steps
+    from hv_utils.chain import printer, steps
     from hv_utils.chain.book import build
     from hv_utils.ground.locks import locked
     from hv_utils.ground.runs import Run
 
     steps.need_notebooks()
     finished = Run.open(_run_folder(name))
+    program = printer.browser() if pdf else ""
     with locked(finished.folder):
-        click.echo(build(finished, force=force, echo=click.echo))
+        first = build(finished, force=force, echo=click.echo)
+    click.echo(first)
+    if program:
+        from hv_utils.chain.printed_book import print_book
+
+        click.echo(f"printed: {print_book(first.parent, pdf, program=program)}")
+
+
+@hv.command()
+@click.argument("folder", type=click.Path())
+@click.option("--run", "name", default="demo", show_default=True, help="Folder below runs/.")
+@click.option("--pdf", is_flag=True, help="Print all to PDF, with Chromium, Chrome or Edge.")
+def slides(folder, name, pdf) -> None:
+    """Write FOLDER/slides and FOLDER/handouts: what to show and to hand out in each lesson.
+
+    The slides show the figures, tables and numbers of a finished run; they open from disk and need
+    no network. The key S opens the notes. A handout is one page to print, and shows no result.
+
+    FOLDER must be new or empty. With --pdf come 1-cells.pdf, 1-cells-notes.pdf and so on.
+    """
+    from hv_utils.chain import steps
+    from hv_utils.chain.teaching import write_teaching
+    from hv_utils.drawn.paper import sheets
+    from hv_utils.ground.locks import locked
+    from hv_utils.ground.runs import Run
+
+    steps.need_notebooks()
+    finished = Run.open(_run_folder(name))
+    with locked(finished.folder):
+        written = write_teaching(folder, finished, sheets(), pdf=pdf, echo=_say)
+    _say(f"slides: {written / 'slides' / 'index.html'}")
 
 
 @hv.command()
@@ -217,7 +255,8 @@ def course(folder, name, room, targets) -> None:
     stub, a hint, its level, its minutes and a check that tells right from wrong; no output, no
     result and no solution. The teacher's has the solutions below the exercises and the keys of the
     drawn sheets; with --run the notebooks are as that run executed them, and the solutions are
-    executed on it, which takes minutes.
+    executed on it, which takes minutes. Both have the handouts, and with --run the teacher's has
+    the slides of hv slides.
 
     FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html.
     The notebooks need an installed HematoVision and a run folder, as `make book` leaves them.

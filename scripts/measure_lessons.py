@@ -17,11 +17,11 @@ import sys
 import time
 from pathlib import Path
 
-from hv_utils.chain.lessons import RUNNING, read_lesson
+from hv_utils.chain.lessons import lesson_names, read_lesson
+from hv_utils.chain.minutes import RUNNING
 from hv_utils.ground.files import dump_json, renewed_json, write_text
-from hv_utils.ground.runs import PROJECT_ROOT, environment
+from hv_utils.ground.runs import environment
 
-LESSONS = sorted(path.stem for path in (PROJECT_ROOT / "book" / "lessons").glob("*.md"))
 EXECUTE = """
 import json, sys
 from datetime import datetime
@@ -70,8 +70,8 @@ def main(machine: str, target: str, *names: str) -> None:
     measured = renewed_json(Path(target)).get("notebooks", {}) if names else {}
     running = {
         name: "runs/lesson" if lesson == "1-cells" else "runs/demo"
-        for lesson in reversed(LESSONS)
-        for step in read_lesson(lesson)
+        for lesson in reversed(lesson_names())
+        for step in read_lesson(lesson).steps
         if step.how == RUNNING and len(step.names) == 1  # several are run by the chain
         for name in step.names
     }

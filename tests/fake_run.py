@@ -17,7 +17,7 @@ from hv_utils.chain.book_stage import FIGURE, notebook_names
 from hv_utils.ground.runs import Run
 from hv_utils.images.voc import Box, annotation_path, write_boxes
 
-GLUE = re.compile(r"\{glue:text\}`\.\./notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
+GLUE = re.compile(r"\{glue:text\}`(?:\.\./)+notebooks/(\w+)\.ipynb::(\w+)(?::([^`]*))?`")
 PIXEL = base64.b64encode(
     base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -30,7 +30,7 @@ TABLE = pd.DataFrame({"precision": [0.9, 0.8, 0.7]}, index=["eosinophil", "lymph
 
 def glue_references(book: Path) -> set[tuple[str, str, str]]:
     """Return (notebook, key, format) of every number that the pages fetch."""
-    pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(book.glob("*.md")))
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(book.rglob("*.md")))
     return set(GLUE.findall(pages))
 
 

@@ -76,7 +76,7 @@ def stage(run: Run | Path | str, out: Path, *, project: Path = PROJECT_ROOT) -> 
     for path in files_below(figures) if figures.is_dir() else ():
         files[f"book/figures/{path.name}"] = path.read_bytes()
     for page in [name for name in files if name.startswith("book/") and name.endswith(".md")]:
-        text = _with_figures(page, files[page].decode(), files=files, run=run, project=project)
+        text = with_figures(page, files[page].decode(), files=files, run=run, project=project)
         files[page] = text.encode()
     files[RUN_FILE] = _about(run)
     for name, text in api_pages(project / "hv_utils").items():
@@ -241,10 +241,28 @@ def _pure(path: str | None) -> PurePath:
     return PureWindowsPath(path) if "\\" in (path or "") else PurePosixPath(path or "")
 
 
-def _with_figures(
+def with_figures(
     page: str, text: str, *, files: Mapping[str, bytes], run: Run, project: Path
 ) -> str:
-    """Return a page that shows no figure that the run has not, and says so where it would be."""
+    """Return a page that shows no figure that the run has not, and says so where it would be.
+
+    Parameters
+    ----------
+    page : str
+        Its name, for the error.
+    text : str
+        MyST.
+    files : mapping
+        Holds `book/figures/NAME` for each figure of the run.
+    run : Run
+    project : Path
+        Folder that holds `notebooks/`.
+
+    Raises
+    ------
+    HematoVisionError
+        Where no notebook makes a figure that the page shows.
+    """
     for figure in sorted(set(FIGURE.findall(text))):
         if f"book/figures/{figure}" in files:
             continue

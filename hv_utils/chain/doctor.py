@@ -35,6 +35,7 @@ EXTRA_IS_FOR = {
     "dev": "make test",
     "serve": "hv serve",
     "explain": "notebook 15_explanations",
+    "slides": "hv slides",
     "scale": "hv predict --out",
     "s3": "addresses s3://",
     "gs": "addresses gs://",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hv_utils.chain.book_stage import SOLUTION_LINK, clean_notebook, without_places
@@ -23,8 +22,11 @@ from hv_utils.chain.exercises import (
     parts_of,
     read_exercises,
 )
+from hv_utils.chain.handouts import write_handouts
 from hv_utils.chain.kernel import START_S, OwnKernel
+from hv_utils.chain.slides import SLIDES, write_slides
 from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.extras import load
 from hv_utils.ground.files import atomic_path, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
@@ -117,6 +119,9 @@ def write_course(
                         text = without_places(text, {}, run, project)
                     write_text(kit / "notebooks" / f"{page}.ipynb", text)
                 _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
+                write_handouts(kit / "handouts", sheets, project=project)
+                if run and teacher:
+                    _write_slides(kit / "slides", run, project, echo)
                 write_text(kit / "README.md", _read_me(exercises, teacher, bool(run)))
             complete(temporary)
             if folder.is_dir():
@@ -313,7 +318,6 @@ def _write_paper(
     folder: Path, exercises: Sequence[Exercise], sheets: Mapping[str, Any], teacher: bool
 ) -> None:
     """Write the exercises on paper as a page to print, their pictures, and the keys."""
-    import cv2
     from markdown_it import MarkdownIt
 
     parts = ["# Exercises on paper\n\nName: ______________________________"]
@@ -323,10 +327,21 @@ def _write_paper(
     body = MarkdownIt().enable("table").render("\n\n".join(parts))
     write_text(folder / "paper.html", PAGE.format(body=body, foot=NOT_DIAGNOSIS))
     for name, sheet in sheets.items():
-        bgr = np.ascontiguousarray(sheet.image[..., ::-1])
-        (folder / f"{name}.png").write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+        (folder / f"{name}.png").write_bytes(sheet.png)
         if teacher:
             write_text(folder / f"{name}-key.csv", sheet.key.to_csv(index=False))
+
+
+def _write_slides(
+    folder: Path, run: Run, project: Path, echo: Callable[[str], None] = print
+) -> None:
+    """Write the slides; a course can do without them."""
+    try:
+        load(SLIDES, extra="slides", wanted_for="slides")
+    except HematoVisionError as error:
+        echo(f"the teacher's kit is without slides: {error}")
+        return
+    write_slides(folder, run, project=project, echo=echo)
 
 
 def _read_me(exercises: Mapping[str, Sequence[Exercise]], teacher: bool, executed: bool) -> str:
@@ -336,7 +351,7 @@ def _read_me(exercises: Mapping[str, Sequence[Exercise]], teacher: bool, execute
         f"# HematoVision: {'the teacher' if teacher else 'a learner'}'s kit",
         "The notebooks work on the run folder `runs/demo` of an installed HematoVision: open them "
         "in JupyterLab from there, in the order of their numbers. `paper/paper.html` is to be "
-        "printed.",
+        "printed, and so are the handouts, one page a lesson, in `handouts`.",
         f"There are {len(every)} exercises, {checked} of them with an automatic check. A check "
         "computes from the run's files what is right, or compares seals, and says why an answer "
         "is not right yet.",
@@ -349,6 +364,10 @@ def _read_me(exercises: Mapping[str, Sequence[Exercise]], teacher: bool, execute
             f"The notebooks are {shown}. Solutions stand below their exercises, and the keys of "
             "the drawn sheets in `paper`. Hand out the other kit: it holds no solution. The "
             "package itself can draw and compute what is right; who searches there, finds it."
+        )
+        lines.append(
+            "With `--run` there are slides, too: open `slides/index.html` in a browser. The key S "
+            "opens the notes; `1-cells.html?notes` is for printing them."
         )
     else:
         lines.append("No result is shown beforehand: place your bets before you run a cell.")

@@ -1,36 +1,37 @@
-"""The lessons: the steps in their tables of minutes, and what reading and running them takes."""
+"""The lessons: their pages' parts and steps, and the terms of the glossary."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hv_utils.ground.runs import PROJECT_ROOT, REFERENCE_RESULTS
+from hv_utils.ground.errors import HematoVisionError
+from hv_utils.ground.runs import PROJECT_ROOT
 
-RECORD = REFERENCE_RESULTS / "lessons.json"  # by scripts/measure_lessons.py
-CHAIN_RECORD = REFERENCE_RESULTS / "demo.json"  # by scripts/record_demo.py
-WORDS_A_MINUTE = 180
-START_S = 15.0  # to find the notebook, open it and choose *Run all*
-LINE = re.compile(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$")
-AS_FAR_AS = re.compile(r"as far as \*([^*]+)\*")
-ESTIMATE, READING, RUNNING = HOW = ("estimate", "reading", "running")
+TITLE = re.compile(r"(?m)^# (.+)$")
+OBJECTIVES = re.compile(r"(?ms)^:class: learn\n+(.*?)^```")
+QUESTION = re.compile(r"(?m)^\*\*The question to begin with\.\*\* (.+)$")
+STEP = re.compile(r"(?m)^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$")
+SECTION = r"(?ms)^## {}\n(.*?)(?=^## |\Z)"
+LINK = re.compile(r"\[([^\]\n]*)\]\(([^)\s]*)\)")
+ROLE = re.compile(r"\{\w+(?::\w+)?\}`([^`<]+?)(?:\s*<[^>]*>)?`")
+TERM = re.compile(r"(?m)^(\S.*)\n  (\S.*)$")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a lesson's table.
+class LessonStep:
+    """A row of a lesson's table of minutes.
 
     Attributes
     ----------
     minutes : int
+    begins : int
+        Minutes of the lesson that have passed before.
     text : str
         What is done.
-    opened : str
-        What is to be open for it.
+    needs : str
+        What is open meanwhile; `nothing`, or a page's or a notebook's name.
     how : str
         How the minutes are known: `estimate`, `reading` or `running`.
     names : tuple of str
@@ -38,81 +39,99 @@ class Row:
     """
 
     minutes: int
+    begins: int
     text: str
-    opened: str
+    needs: str
     how: str
     names: tuple[str, ...]
 
 
-def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> list[Row]:
-    """Return the steps of a lesson such as `1-cells`, in order."""
-    text = (project / "book" / "lessons" / f"{name}.md").read_text(encoding="utf-8")
-    steps = []
-    for minutes, what, opened, known in LINE.findall(text):
-        how, *names = known.split()
-        steps.append(Row(int(minutes), what.strip(), opened.strip(), how, tuple(names)))
-    return steps
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson as its page in `book/lessons` has it, in plain Markdown without links.
+
+    Attributes
+    ----------
+    name : str
+        Stem of the page, such as `2-leak`.
+    title, question, wrap_up, homework : str
+    objectives : tuple of str
+    steps : tuple of LessonStep
+    """
+
+    name: str
+    title: str
+    question: str
+    objectives: tuple[str, ...]
+    steps: tuple[LessonStep, ...]
+    wrap_up: str
+    homework: str
 
 
-def words(name: str, *, until: str = "", project: Path = PROJECT_ROOT) -> int:
-    """Count the words that are read of a page or a notebook.
+def lesson_names(project: Path = PROJECT_ROOT) -> list[str]:
+    """Return the stems of the lessons' pages, in their order."""
+    return sorted(path.stem for path in (project / "book" / "lessons").glob("*.md"))
+
+
+def read_lesson(name: str, *, project: Path = PROJECT_ROOT) -> Lesson:
+    """Read the page of a lesson.
 
     Parameters
     ----------
     name : str
-        Stem of a page of the book, or of a notebook.
-    until : str
-        The heading at which one stops; empty for all.
+        Its stem.
     project : Path
+        Folder that holds `book/`.
 
-    Returns
-    -------
-    int
+    Raises
+    ------
+    HematoVisionError
+        Where there is no such lesson, or its page lacks a part.
     """
-    page = project / "book" / f"{name}.md"
-    if page.exists():
-        text = page.read_text(encoding="utf-8")
-    else:
-        notebook = (project / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
-        cells = json.loads(notebook)["cells"]
-        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    if until:
-        before, found, _ = text.partition(f"# {until}\n")
-        if not found:
-            raise ValueError(f"{name} has no heading {until!r}")
-        text = before
-    return len(text.split())
+    path = project / "book" / "lessons" / f"{name}.md"
+    if not path.is_file():
+        raise HematoVisionError(
+            f"expected one of the lessons {', '.join(lesson_names(project))}, but got {name}: "
+            "name one of these"
+        )
+    text = path.read_text(encoding="utf-8")
+
+    def part(name: str, pattern: str | re.Pattern) -> str:
+        if not (found := re.search(pattern, text)):
+            raise HematoVisionError(
+                f"expected all parts of a lesson in {path}, but {name} is missing: see the others"
+            )
+        return plain(found[1].strip())
+
+    steps, begins = [], 0
+    for minutes, what, needs, known in STEP.findall(text):
+        how, *names = known.split()
+        words = plain(what.strip()), plain(needs.strip())
+        steps.append(LessonStep(int(minutes), begins, *words, how, tuple(names)))
+        begins += int(minutes)
+    return Lesson(
+        name=name,
+        title=part("the title", TITLE),
+        question=part("the question", QUESTION),
+        objectives=tuple(re.findall(r"(?m)^- (.+)$", part("what is learnt", OBJECTIVES))),
+        steps=tuple(steps),
+        wrap_up=part("the wrap-up", SECTION.format("Wrap-up")),
+        homework=part("the homework", SECTION.format("Homework")),
+    )
 
 
-def recorded_seconds() -> dict[str, float]:
-    """Return what each notebook took: as a learner runs it, else as a step of the demo's chain."""
-    chain = json.loads(CHAIN_RECORD.read_text(encoding="utf-8"))["seconds_by_notebook"]
-    learners = json.loads(RECORD.read_text(encoding="utf-8"))["notebooks"]
-    return chain | {name: about["seconds"] for name, about in learners.items()}
+def plain(text: str) -> str:
+    """Return Markdown without links and roles; a link without a text becomes its target's name."""
+    named = LINK.sub(lambda found: found[1] or f"*{Path(found[2]).stem}*", text)
+    return ROLE.sub(r"\1", named)
 
 
-def needed_minutes(step: Row, seconds: Mapping[str, float]) -> float:
-    """Return what reading or running takes; 0 for an estimate.
-
-    Parameters
-    ----------
-    step : Row
-    seconds : mapping
-        Of each notebook, see `recorded_seconds`.
-
-    Returns
-    -------
-    float
-        Minutes.
-    """
-    if step.how == READING:
-        stop = AS_FAR_AS.search(step.text)
-        return words(*step.names, until=stop[1] if stop else "") / WORDS_A_MINUTE
-    if step.how == RUNNING:
-        return (START_S + sum(seconds[name] for name in step.names)) / 60
-    return 0.0
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a paragraph."""
+    return re.split(r"(?<=[.?!])\s+", text.strip())
 
 
-def is_enough(step: Row, seconds: Mapping[str, float]) -> bool:
-    """Tell whether a step's minutes, which are whole, hold what it needs."""
-    return math.ceil(needed_minutes(step, seconds)) <= step.minutes
+def definitions(project: Path = PROJECT_ROOT) -> dict[str, str]:
+    """Return the terms of the glossary and what they mean, in plain Markdown."""
+    text = (project / "book" / "glossary.md").read_text(encoding="utf-8")
+    return {term: plain(meaning) for term, meaning in TERM.findall(text)}

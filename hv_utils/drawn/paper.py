@@ -34,6 +34,11 @@ class Sheet:
     image: np.ndarray
     key: pd.DataFrame
 
+    @property
+    def png(self) -> bytes:
+        """The picture as a file."""
+        return cv2.imencode(".png", np.ascontiguousarray(self.image[..., ::-1]))[1].tobytes()
+
 
 def naming_sheet(*, seed: int = 0) -> Sheet:
     """Draw twelve textbook cells, three of each class, numbered and in random order.

@@ -17,12 +17,13 @@ from fake_run import make_run
 from hv_utils import cli
 from hv_utils.chain.exercises import parts_of, read_exercises
 from hv_utils.chain.kits import write_course
+from hv_utils.chain.lessons import lesson_names
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
 from solution_search import EXERCISES, everything, leaks, squeezed, what_is_no_secret
 
-KINDS = {".ipynb", ".md", ".html", ".png"}
+KINDS = {".ipynb", ".md", ".html", ".png", ".svg"}
 PNG_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 
 
@@ -116,6 +117,11 @@ class TestStudent:
         for picture in re.findall(r'src="([^"]+)"', page):
             assert (kits / "student" / "paper" / picture).is_file()
 
+    def test_has_a_handout_a_lesson_and_no_slides(self, kits):
+        pages = sorted(path.stem for path in (kits / "student" / "handouts").glob("*.html"))
+        assert pages == lesson_names()
+        assert not (kits / "student" / "slides").exists()
+
     @pytest.mark.slow
     @pytest.mark.xdist_group("smoke")
     def test_runs_to_its_end(self, kits, smoke, tmp_path):
@@ -171,6 +177,9 @@ class TestTeacher:
         assert sum(bool(cell.get("outputs")) for cell in cells) > 3
         solution = next(c for c in cells if c.id == "exercise-1-solution-0")
         assert solution.outputs[0]["text"] == "of runs/run"
+        decks = sorted(path.stem for path in (folder / "teacher" / "slides").glob("[0-9]*.html"))
+        assert decks == sorted(p.stem for p in (folder / "teacher" / "handouts").glob("*.html"))
+        assert not (folder / "student" / "slides").exists()
         student = nbformat.read(folder / "student/notebooks/01_data.ipynb", as_version=4).cells
         assert not any(cell.get("outputs") for cell in student)
 

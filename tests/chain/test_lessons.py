@@ -8,14 +8,8 @@ import yaml
 from conftest import ROOT
 from hv_utils.chain.book_stage import toc_files
 from hv_utils.chain.exercises import read_exercises
-from hv_utils.chain.lessons import (
-    HOW,
-    is_enough,
-    needed_minutes,
-    read_lesson,
-    recorded_seconds,
-    words,
-)
+from hv_utils.chain.lessons import read_lesson
+from hv_utils.chain.minutes import HOW, is_enough, needed_minutes, recorded_seconds, words
 
 BOOK = ROOT / "book"
 LESSONS = sorted((BOOK / "lessons").glob("*.md"))
@@ -40,13 +34,13 @@ def test_there_are_six_lessons_and_a_short_one_in_the_book():
 
 @per_lesson
 def test_the_minutes_add_up(path):
-    assert sum(step.minutes for step in read_lesson(path.stem)) == MINUTES[path.stem]
+    assert sum(step.minutes for step in read_lesson(path.stem).steps) == MINUTES[path.stem]
 
 
 @per_lesson
 def test_minutes_that_are_not_estimates_hold_what_was_read_or_measured(path):
     seconds = recorded_seconds()
-    for step in read_lesson(path.stem):
+    for step in read_lesson(path.stem).steps:
         assert step.how in HOW, step.text
         assert bool(step.names) == (step.how != "estimate"), step.text
         assert is_enough(step, seconds), (step, needed_minutes(step, seconds))
@@ -61,20 +55,20 @@ def test_words_are_counted_as_far_as_one_reads():
 
 @per_lesson
 def test_an_exercise_at_the_learners_machines_has_its_minutes(path):
-    for step in read_lesson(path.stem):
+    for step in read_lesson(path.stem).steps:
         number = re.search(r"(?i)exercise (\d)", step.text)
-        pages = re.findall(r"`([\w/]+)`", step.opened)
-        if number and pages and "teacher" not in step.opened:
+        pages = re.findall(r"`([\w/]+)`", step.needs)
+        if number and pages and "teacher" not in step.needs:
             every = {one.number: one.minutes for one in read_exercises(pages[0])}
             assert step.minutes >= every[int(number[1])], step.text
 
 
 @per_lesson
 def test_a_bet_is_made_before_it_is_opened_and_on_paper(path):
-    steps = read_lesson(path.stem)
+    steps = read_lesson(path.stem).steps
     marks = [s.text.split()[0] for s in steps if s.text.startswith(("Bet:", "Open the bets"))]
     assert marks == ["Bet:", "Open"] * (len(marks) // 2) != []
-    assert all(step.opened == "nothing" for step in steps if step.text.startswith("Bet:"))
+    assert all(step.needs == "nothing" for step in steps if step.text.startswith("Bet:"))
 
 
 @per_lesson
