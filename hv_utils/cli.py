@@ -211,7 +211,9 @@ def course(folder, name) -> None:
     drawn sheets; with --run the notebooks are as that run executed them, and the solutions are
     executed on it, which takes minutes.
 
-    FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html.
+    FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html, and
+    so is a sheet of forty cells, paper/contact.html. With --run both kits have the page of
+    hv versus.
     The notebooks need an installed HematoVision and a run folder, as `make book` leaves them.
     """
     from hv_utils.chain import steps

@@ -95,6 +95,7 @@ def make_run(folder: Path, project: Path) -> Run:
 def write_artefacts(run: Run) -> None:
     """Write the tables of a run on drawn cells, and the photos of its test cells."""
     test, copies = predictions(n_cells=16, copies=6), 5
+    test["path"] = [str(run.path(f"photos/JPEGImages/{cell}.jpg")) for cell in test["cell"]]
     run.write_table("predictions.csv", test)
     run.write_table("predictions-val.csv", predictions(n_cells=8, copies=6, seed=1))
     run.write_json("metrics.json", {"classes": CLASSES, "calibration": {"temperature": 1.2}})
