@@ -102,7 +102,7 @@ def write_artefacts(run: Run) -> None:
     chosen = {"thresholds": {"unsure_below": 0.6}, "calibration": {"target": 0.9}}
     run.write_json("model.onnx.json", chosen)
     train = pd.DataFrame({"cell": np.repeat([f"{100 + n:05d}" for n in range(20)], copies)})
-    drawn = test[["cell"]].assign(split="test", drawn_as=test["label"], variant="typical")
+    drawn = test[["cell", "path"]].assign(split="test", drawn_as=test["label"], variant="typical")
     images = pd.concat([train.assign(split="train"), drawn])
     run.write_table("images.csv", images.assign(source="demo"))
     photos = test.drop_duplicates("cell")[["cell", "label"]].rename(columns={"cell": "photo"})

@@ -128,11 +128,11 @@ def from_run(run: Run, *, seed: int = 0) -> HeldOut:
     """
     images = run.read_table("images.csv", made_by="01_data")
     table = run.read_table("predictions.csv", made_by="03_model")
+    # Where no cell is known a group may be a patient, who has many cells.
+    names = ["group", "visible"] if table["cell"].notna().any() else ["visible"]
+    more = images[["path", *(name for name in names if name in images)]].drop_duplicates("path")
+    table = table.drop(columns="group", errors="ignore").merge(more, on="path", how="left")
     table["cell"] = table["cell"].fillna(table["path"].astype("string"))
-    facts = [name for name in ("group", "visible") if name in images and "path" in images]
-    if facts:
-        more = images[["path", *facts]].drop_duplicates("path")
-        table = table.drop(columns=facts, errors="ignore").merge(more, on="path", how="left")
     learnt = images[images["split"].isin(LEARNT)]
     if both := set(table["cell"]) & set(learnt["cell"].dropna()):
         raise HematoVisionError(
@@ -145,17 +145,19 @@ def from_run(run: Run, *, seed: int = 0) -> HeldOut:
         table = table[drawn_as.isna() | (drawn_as == table["label"])]
     cells = _one_picture(table, seed)
     _need_pictures(cells, run)
-    drawn = is_drawn(images)
+    return HeldOut(cells, _about(run, learnt, drawn=is_drawn(images)))
+
+
+def _about(run: Run, learnt: pd.DataFrame, *, drawn: bool) -> str:
     what = "The cells are drawn, none was photographed" if drawn else "The cells are photographed"
     unit = "cells" if learnt["cell"].notna().any() else "pictures"
-    known = learnt["cell"].fillna(learnt["path"]) if "path" in learnt else learnt["cell"]
-    n_train, n_val = (known[learnt["split"] == part].nunique() for part in LEARNT)
+    names = learnt["cell"].fillna(learnt["path"].astype("string"))
+    n_train, n_val = (names[learnt["split"] == part].nunique() for part in LEARNT)
     tuned = f" and was tuned on {n_val:,} more" if n_val else ""
-    about = (
+    return (
         f"{what}: they are the test part of the run “{run.name}”. The model of that run has learnt "
         f"from {n_train:,} other {unit}{tuned}; none of them is here."
     )
-    return HeldOut(cells, about)
 
 
 def from_archive(archive: str | Path, *, seed: int = 0) -> HeldOut:
