@@ -128,7 +128,7 @@ def write_course(
                         text = without_places(text, {}, run, project)
                     write_text(kit / "notebooks" / f"{page}.ipynb", text)
                 _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
-                versus = run and _write_versus(kit / "versus.html", run, echo)
+                versus = run is not None and _write_versus(kit / "versus.html", run, echo)
                 write_text(kit / "README.md", _read_me(exercises, teacher, bool(run), versus))
             if folder.is_dir():
                 folder.rmdir()  # it is empty: some systems rename onto nothing only

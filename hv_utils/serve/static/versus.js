@@ -203,6 +203,9 @@ addEventListener("keydown", (event) => {
   if (pressed === "P") { event.preventDefault(); if (!event.repeat) pause(); }
   else if (name) { event.preventDefault(); if (!event.repeat) answer(name); }
 });
+addEventListener("storage", (event) => {
+  if (event.key === KEY) notice("This page is open in another tab, too: close one of them, or one takes the place of the other.", "tabs");
+});
 document.addEventListener("visibilitychange", () => { if (document.hidden) pause(true); });
 
 function renew(reader, attempt) {
