@@ -258,7 +258,9 @@ def course(folder, name, room, targets) -> None:
     executed on it, which takes minutes. Both have the handouts, and with --run the teacher's has
     the slides of hv slides.
 
-    FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html.
+    FOLDER must be new or empty. The exercises on paper are a page to print, paper/paper.html, and
+    so is a sheet of forty cells, paper/contact.html. With --run both kits have the page of
+    hv versus.
     The notebooks need an installed HematoVision and a run folder, as `make book` leaves them.
 
     With --room comes FOLDER/machine, to be copied onto each machine: wheels for its system and
@@ -526,6 +528,98 @@ def review(verdicts, out, blind, um_per_pixel) -> None:
     for line in written.notes:
         _say(f"hv: {line}", sys.stderr)
     _say(written.text())
+
+
+@hv.command()
+@click.argument("page", type=click.Path(dir_okay=False))
+@click.argument("answers", nargs=-1, type=click.Path())
+@click.option(
+    "--run", "name", help="Folder below runs/ whose test cells are shown.  [default: demo]"
+)
+@click.option(
+    "--archive", type=click.Path(), help="Show the real set's test cells, from its zip or folder."
+)
+@click.option(
+    "--cells", type=click.IntRange(4, 400), help="How many.  [default: 100, or all if fewer]"
+)
+@click.option(
+    "--share",
+    "shares",
+    type=(str, float),
+    multiple=True,
+    metavar="CLASS SHARE",
+    help="Of a class among the cells; once for each.  [default: as even as can be]",
+)
+@click.option("--seconds", type=click.FloatRange(1, 600), help="For each cell.  [default: 8]")
+@click.option("--seed", type=int, help="Draws the cells.  [default: 0]")
+@click.option("--gather", is_flag=True, help="Gather the files that readers of PAGE have saved.")
+@click.option("--out", type=click.Path(dir_okay=False), help="With --gather: the table (CSV).")
+def versus(page, answers, name, archive, gather, out, **options) -> None:
+    """Write a page on which one names cells under time, and is compared with the model.
+
+    \b
+    hv versus versus.html --run demo
+    hv versus versus.html --gather answers/*.json --out class.csv
+
+    PAGE opens from disk and needs no network. Its cells are test cells, one picture of each, from
+    which the model has not learnt. At the end a reader sees who was right where the two differ, and
+    can save the answers as a small file without a name.
+
+    With --gather the files of a class, ANSWERS, become a table with the difficulty and the
+    discrimination of each cell, and a report beside it with the pictures of the hard ones. A file
+    that does not fit is one line, the others count, and the exit status is 1.
+    """  # noqa: D301
+    chosen = {key: value for key, value in options.items() if value not in (None, ())}
+    if gather:
+        others = {"--run": name, "--archive": archive}
+        others |= {f"--{'share' if key == 'shares' else key}": True for key in chosen}
+        _gather(page, answers, out, others)
+        return
+    if answers or out:
+        what = "--out" if out else answers[0]
+        raise HematoVisionError(
+            f"expected --gather beside {what}, but it is not given: add it to gather answers"
+        )
+    _refuse_beside("--archive", {"--run": archive and name})
+    from hv_utils.ground.runs import Run
+    from hv_utils.serve.held_out import from_archive, from_run
+    from hv_utils.serve.versus import write_versus
+
+    seed = {"seed": chosen.get("seed", 0)}
+    if archive:
+        held_out = from_archive(archive, **seed)
+    else:
+        held_out = from_run(Run.open(_run_folder(name or "demo")), **seed)
+    if "cells" in chosen:
+        chosen["count"] = chosen.pop("cells")
+    if "shares" in chosen:
+        chosen["shares"] = dict(chosen["shares"])
+    _say(write_versus(page, held_out, **chosen).text())
+
+
+def _gather(page: str, answers: tuple[str, ...], out: str | None, others: dict) -> None:
+    from hv_utils.serve.versus import read_versus
+    from hv_utils.studies.readings import gather
+    from hv_utils.studies.readings_report import write_readings
+
+    _refuse_beside("--gather", others)
+    if not answers or not out:
+        what = "the files that readers saved" if not answers else "--out for the table"
+        raise HematoVisionError(
+            f"expected {what}, but got none: hv versus {page} --gather answers/*.json "
+            "--out class.csv"
+        )
+    found = gather(read_versus(page), answers)
+    table, report = write_readings(found, out)
+    for line in found.refused:
+        _say(f"hv: {line}", sys.stderr)
+    for line in found.notes:
+        _say(f"note: {line}")
+    _say(found.text())
+    _say(f"table: {table}")
+    _say(f"report: {report}")
+    if found.refused:
+        sys.exit(1)
 
 
 @hv.command()

@@ -95,13 +95,14 @@ def make_run(folder: Path, project: Path) -> Run:
 def write_artefacts(run: Run) -> None:
     """Write the tables of a run on drawn cells, and the photos of its test cells."""
     test, copies = predictions(n_cells=16, copies=6), 5
+    test["path"] = [str(run.path(f"photos/JPEGImages/{cell}.jpg")) for cell in test["cell"]]
     run.write_table("predictions.csv", test)
     run.write_table("predictions-val.csv", predictions(n_cells=8, copies=6, seed=1))
     run.write_json("metrics.json", {"classes": CLASSES, "calibration": {"temperature": 1.2}})
     chosen = {"thresholds": {"unsure_below": 0.6}, "calibration": {"target": 0.9}}
     run.write_json("model.onnx.json", chosen)
     train = pd.DataFrame({"cell": np.repeat([f"{100 + n:05d}" for n in range(20)], copies)})
-    drawn = test[["cell"]].assign(split="test", drawn_as=test["label"], variant="typical")
+    drawn = test[["cell", "path"]].assign(split="test", drawn_as=test["label"], variant="typical")
     images = pd.concat([train.assign(split="train"), drawn])
     run.write_table("images.csv", images.assign(source="demo"))
     photos = test.drop_duplicates("cell")[["cell", "label"]].rename(columns={"cell": "photo"})

@@ -29,6 +29,8 @@ from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
 from hv_utils.ground.files import atomic_path, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
+from hv_utils.serve.held_out import from_run
+from hv_utils.serve.versus import write_versus
 
 LEARNT = re.compile(r"(?ms)^## What we learnt\b.*?(?=^## |\Z)")
 BOOK_LINK = re.compile(r"\[([^\]\n]*)\]\(\.\./book/[^)\s]*\)")
@@ -49,6 +51,19 @@ blockquote {{ border-left: .2rem solid #999; margin-left: 0; padding-left: 1rem;
 {body}
 <p>{foot}</p></html>
 """
+SHEET = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Cells to name</title>
+<style>
+@page {{ size: A4; margin: 0; }}
+body {{ font: 10pt/1.25 sans-serif; margin: 0 auto; width: 210mm; color: #000; background: #fff; }}
+img {{ width: 100%; display: block; }}
+table {{ border-collapse: collapse; margin: 10mm; break-before: page; }}
+td, th {{ border: 1px solid #999; padding: 0 .5rem; text-align: left; }}
+</style>
+<img src="contact.png" alt="Forty drawn white cells, numbered, each with a line to write on.">
+{key}</html>
+"""
+CONTACT = "contact"  # of the sheets the one that is a page by itself
 Outputs = Mapping[tuple[str, int], Sequence[Sequence[Any]]]
 
 
@@ -122,7 +137,8 @@ def write_course(
                 write_handouts(kit / "handouts", sheets, project=project)
                 if run and teacher:
                     _write_slides(kit / "slides", run, project, echo)
-                write_text(kit / "README.md", _read_me(exercises, teacher, bool(run)))
+                versus = run is not None and _write_versus(kit / "versus.html", run, echo)
+                write_text(kit / "README.md", _read_me(exercises, teacher, bool(run), versus))
             complete(temporary)
             if folder.is_dir():
                 folder.rmdir()  # it is empty: some systems rename onto nothing only
@@ -330,6 +346,9 @@ def _write_paper(
         (folder / f"{name}.png").write_bytes(sheet.png)
         if teacher:
             write_text(folder / f"{name}-key.csv", sheet.key.to_csv(index=False))
+        if name == CONTACT:
+            key = sheet.key.to_html(index=False, border=0) if teacher else ""
+            write_text(folder / f"{name}.html", SHEET.format(key=key))
 
 
 def _write_slides(
@@ -344,18 +363,42 @@ def _write_slides(
     write_slides(folder, run, project=project, echo=echo)
 
 
-def _read_me(exercises: Mapping[str, Sequence[Exercise]], teacher: bool, executed: bool) -> str:
+def _write_versus(page: Path, run: Run, echo: Callable[[str], None]) -> bool:
+    """Write the page on which cells are named under time; a course can do without it."""
+    try:
+        write_versus(page, from_run(run))
+    except HematoVisionError as error:
+        echo(f"without {page.parent.name}/{page.name}: {error}")
+        return False
+    return True
+
+
+def _read_me(
+    exercises: Mapping[str, Sequence[Exercise]], teacher: bool, executed: bool, versus: bool
+) -> str:
     every = [one for found in exercises.values() for one in found]
     checked = sum(bool(one.stub) for one in every)
     lines = [
         f"# HematoVision: {'the teacher' if teacher else 'a learner'}'s kit",
         "The notebooks work on the run folder `runs/demo` of an installed HematoVision: open them "
         "in JupyterLab from there, in the order of their numbers. `paper/paper.html` is to be "
-        "printed, and so are the handouts, one page a lesson, in `handouts`.",
+        "printed, and so are `paper/contact.html`, forty cells to name on one sheet of A4, and the "
+        "handouts, one page a lesson, in `handouts`.",
         f"There are {len(every)} exercises, {checked} of them with an automatic check. A check "
         "computes from the run's files what is right, or compares seals, and says why an answer "
         "is not right yet.",
     ]
+    if versus:
+        lines.append(
+            "`versus.html`, opened in a browser, asks for the names of cells under time, and tells "
+            "at the end who was right, you or the model. "
+            + (
+                "What the class has saved is gathered with `hv versus versus.html --gather "
+                "answers/*.json --out class.csv`."
+                if teacher
+                else "Save your answers there, and hand the file in: it bears no name."
+            )
+        )
     if teacher:
         shown = (
             "from a finished run" if executed else "without outputs; `--run` adds those of a run"
@@ -363,7 +406,9 @@ def _read_me(exercises: Mapping[str, Sequence[Exercise]], teacher: bool, execute
         lines.append(
             f"The notebooks are {shown}. Solutions stand below their exercises, and the keys of "
             "the drawn sheets in `paper`. Hand out the other kit: it holds no solution. The "
-            "package itself can draw and compute what is right; who searches there, finds it."
+            "package itself can draw and compute what is right; who searches there, finds it. "
+            "In `versus.html`, which is the same in both, the names lie behind a curtain, not a "
+            "lock."
         )
         lines.append(
             "With `--run` there are slides, too: open `slides/index.html` in a browser. The key S "

@@ -115,8 +115,8 @@ def _field(path: Path, cells: list[Verdict], um_per_pixel: float | None) -> Fiel
             crops.append("")
             continue
         wide = AROUND_BOX * max(box[2] - box[0], box[3] - box[1]) if cell.box else CROP_UM / um
-        crops.append(_jpeg(_square(image, cell.middle, wide), CROP_SIDE, CROP_QUALITY))
-    picture = _jpeg(image, FIELD_SIDE, FIELD_QUALITY)
+        crops.append(jpeg(_square(image, cell.middle, wide), CROP_SIDE, CROP_QUALITY))
+    picture = jpeg(image, FIELD_SIDE, FIELD_QUALITY)
     return Field(path, fingerprint(path), (height, width), picture, crops, boxes)
 
 
@@ -149,7 +149,7 @@ def _square(image: np.ndarray, middle: tuple[float, float], wide: float) -> np.n
     return square
 
 
-def _jpeg(image: np.ndarray, side: int, quality: int) -> str:
+def jpeg(image: np.ndarray, side: int, quality: int) -> str:
     """Return a JPEG as base64, its longest side `side` at most; a small crop is enlarged."""
     picture = Image.fromarray(image)
     scale = side / max(picture.size)

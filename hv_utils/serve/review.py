@@ -6,17 +6,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hv_utils import __version__
-from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import write_text
 from hv_utils.serve.crops import Field, fields_of
+from hv_utils.serve.pages import check_name, fill
 from hv_utils.serve.verdicts import Table, Verdict, newer_pictures, read_verdicts
 
-SUFFIXES = (".html", ".htm")
 KEY_DIGITS = 16
 
 
@@ -76,15 +74,10 @@ def write_review(
     HematoVisionError
         Where the table or its pictures cannot be read, or the page cannot be written.
     """
-    out = Path(out)
-    if out.suffix.lower() not in SUFFIXES:
-        raise HematoVisionError(
-            f"expected a name ending in .html for the page, but --out is {out}: "
-            "name it as in --out review.html"
-        )
+    out = check_name(out)
     table = read_verdicts(verdicts)
     fields = fields_of(table.verdicts, um_per_pixel=um_per_pixel)
-    page = _page(facts_of(table, fields, blind=blind), fields)
+    page = fill("review", facts_of(table, fields, blind=blind), _pictures(fields))
     write_text(out, page)
     notes = []
     if newer := newer_pictures(table):
@@ -156,22 +149,9 @@ def _cell(verdict: Verdict, field: Field, part: int) -> dict[str, Any]:
     }
 
 
-def _page(facts: dict[str, Any], fields: list[tuple[Field, list[int]]]) -> str:
-    """Fill the template; pictures lie in it as text and become pictures when they are looked at."""
-    static = files("hv_utils.serve") / "static"
-    page, style, script = (
-        (static / f"review.{suffix}").read_text(encoding="utf-8")
-        for suffix in ("html", "css", "js")
-    )
-    pictures = []
+def _pictures(fields: list[tuple[Field, list[int]]]) -> dict[str, str]:
+    pictures = {}
     for number, (field, numbers) in enumerate(fields):
-        pictures.append(_text(f"field-{number}", field.picture))
-        pictures += [_text(f"crop-{n}", crop) for n, crop in zip(numbers, field.crops, strict=True)]
-    # No "<" of a file name or a reason may end the script that holds it.
-    told = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
-    page = page.replace("/* style */", style).replace("/* script */", script)
-    return page.replace("<!-- pictures -->", "\n".join(pictures)).replace("/* facts */", told)
-
-
-def _text(name: str, base64: str) -> str:
-    return f'<script type="text/plain" id="{name}">{base64}</script>'
+        pictures[f"field-{number}"] = field.picture
+        pictures |= {f"crop-{n}": crop for n, crop in zip(numbers, field.crops, strict=True)}
+    return pictures

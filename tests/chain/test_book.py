@@ -17,6 +17,7 @@ from hv_utils.chain.book_check import check_links
 from hv_utils.chain.book_stage import api_pages, clean_notebook, notebook_names, stage, toc_files
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
+from hv_utils.serve.versus import read_versus
 
 BOOK = ROOT / "book"
 SECTIONS = [
@@ -462,6 +463,14 @@ class TestBuild:
         text = (html / "book" / "classify.html").read_text()
         assert "classify-model" not in text, "loaded with the first image, not with the page"
         assert (html / "_static" / "classify" / "classify-model-travelling.js").is_file()
+
+    def test_the_page_against_the_model_is_linked_and_stands_beside_the_others(self, built):
+        html = built[1].parent
+        text = (html / "book" / "versus.html").read_text()
+        assert 'href="../_static/versus/versus.html">Name 16 cells</a>' in text
+        assert "none of them is here" in text
+        assert 0 < (html / "_static" / "versus" / "versus.html").stat().st_size < 6e6
+        assert len(read_versus(html / "_static" / "versus" / "versus.html").truth) == 16
 
     def test_a_second_build_with_nothing_changed_takes_no_time(self, built, capsys):
         project, page, run = built

@@ -21,6 +21,8 @@ from hv_utils.chain.lessons import lesson_names
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
+from hv_utils.images.labels import CLASSES
+from hv_utils.serve.versus import read_versus
 from solution_search import EXERCISES, everything, leaks, squeezed, what_is_no_secret
 
 KINDS = {".ipynb", ".md", ".html", ".png", ".svg"}
@@ -122,6 +124,14 @@ class TestStudent:
         assert pages == lesson_names()
         assert not (kits / "student" / "slides").exists()
 
+    def test_the_sheet_of_forty_cells_is_a4_and_says_no_name(self, kits):
+        page = (kits / "student" / "paper" / "contact.html").read_text(encoding="utf-8")
+        assert 'src="contact.png"' in page
+        assert "size: A4" in page
+        assert not [name for name in CLASSES if name in page]
+        height, width = cv2.imread(str(kits / "student" / "paper" / "contact.png")).shape[:2]
+        assert height / width == pytest.approx(297 / 210, abs=1e-3)
+
     @pytest.mark.slow
     @pytest.mark.xdist_group("smoke")
     def test_runs_to_its_end(self, kits, smoke, tmp_path):
@@ -161,8 +171,13 @@ class TestTeacher:
             assert all(one in text for one in code)
         assert len((kits / "teacher/paper/cells-key.csv").read_text().splitlines()) == 13
         assert not list((kits / "student").rglob("*key*"))
+        key = (kits / "teacher/paper/contact-key.csv").read_text().splitlines()
+        assert key[0] == "number,class,variant,told_by"
+        assert len(key) == 41
+        page = (kits / "teacher/paper/contact.html").read_text(encoding="utf-8")
+        assert page.count("<tr") == 41
 
-    def test_of_a_finished_run_has_its_outputs(self, tmp_path, monkeypatch):
+    def test_of_a_finished_run_has_its_outputs(self, tmp_path, monkeypatch, shown):
         from nbformat.v4 import new_output
 
         from hv_utils.chain import kits as module
@@ -182,6 +197,27 @@ class TestTeacher:
         assert not (folder / "student" / "slides").exists()
         student = nbformat.read(folder / "student/notebooks/01_data.ipynb", as_version=4).cells
         assert not any(cell.get("outputs") for cell in student)
+        pages = [folder / kit / "versus.html" for kit in ("student", "teacher")]
+        assert pages[0].read_bytes() == pages[1].read_bytes()
+        assert leaks(folder / "student", shown) == set()
+        text = pages[0].read_text(encoding="utf-8")
+        assert str(tmp_path) not in text
+        truth = read_versus(pages[0]).truth
+        assert len(truth) == 16
+        assert ", ".join(f'"{name}"' for name in truth[:3]) not in text
+        for kit, words in (("student", "hand the file in"), ("teacher", "--gather")):
+            assert words in (folder / kit / "README.md").read_text(encoding="utf-8")
+
+    def test_of_a_run_without_its_pictures_lacks_one_page_and_says_so(self, tmp_path, monkeypatch):
+        from hv_utils.chain import kits as module
+
+        monkeypatch.setattr(module, "execute_solutions", lambda every, run, echo: {})
+        run, said = make_run(tmp_path / "run", ROOT), []
+        shutil.rmtree(run.path("photos"))
+        folder = write_course(tmp_path / "kits", {}, run=run, echo=said.append)
+        assert not list(folder.rglob("versus.html"))
+        assert "without student/versus.html: expected the pictures" in "\n".join(said)
+        assert "versus" not in (folder / "student" / "README.md").read_text(encoding="utf-8")
 
 
 class TestRefusals:
