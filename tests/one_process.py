@@ -38,6 +38,7 @@ def run_here(step: Step, run: Run, values: Mapping, **options) -> None:
     notebook = parameterize_notebook(notebook, {**values, CHAIN_PARAMETER: str(run.folder)})
     with ONE_AT_A_TIME:
         shell = InteractiveShell.instance()
+        shell.user_module.__spec__ = None
         shell.reset()
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for number, cell in enumerate(code, start=1):
