@@ -223,7 +223,7 @@ def slides(folder, name, pdf) -> None:
     FOLDER must be new or empty. With --pdf come 1-cells.pdf, 1-cells-notes.pdf and so on.
     """
     from hv_utils.chain import steps
-    from hv_utils.chain.teaching import write_teaching
+    from hv_utils.classroom.teaching import write_teaching
     from hv_utils.drawn.paper import sheets
     from hv_utils.ground.locks import locked
     from hv_utils.ground.runs import Run
@@ -270,7 +270,7 @@ def course(folder, name, room, targets) -> None:
     goes on.
     """
     from hv_utils.chain import steps
-    from hv_utils.chain.kits import need_room, write_course
+    from hv_utils.classroom.kits import need_room, write_course
     from hv_utils.drawn.paper import sheets
     from hv_utils.ground.runs import Run
 
@@ -292,8 +292,8 @@ def course(folder, name, room, targets) -> None:
 def _prepared_room(run, targets):
     """Return the room with its wheels and the run's book: what can fail, before the long work."""
     from hv_utils.chain.book import build
-    from hv_utils.chain.room import Room
-    from hv_utils.chain.wheels import Target
+    from hv_utils.classroom.machines import Room
+    from hv_utils.classroom.wheels import Target
     from hv_utils.ground.locks import locked
 
     wanted = [Target.named(one) for one in targets] or [Target.here()]

@@ -2,7 +2,7 @@
 
 Plain Python, so that the Makefile and make.cmd share it. Nothing is done where the environment is
 newer than the files that say what is in it. In a kit for a room, which holds wheels, no network is
-asked: see hv_utils/chain/room.py.
+asked: see hv_utils/classroom/machines.py.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from hv_utils.chain.lessons import lesson_names, read_lesson
-from hv_utils.chain.minutes import RUNNING
+from hv_utils.classroom.lessons import lesson_names, read_lesson
+from hv_utils.classroom.minutes import RUNNING
 from hv_utils.ground.files import dump_json, renewed_json, write_text
 from hv_utils.ground.runs import environment
 

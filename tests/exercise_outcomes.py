@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from hv_utils.chain.exercises import pages_with_exercises, parts_of, read_exercises
+from hv_utils.classroom.exercises import pages_with_exercises, parts_of, read_exercises
 from hv_utils.ground.runs import Run
 from hv_utils.studies.exercise_checks import check
 

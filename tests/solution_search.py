@@ -4,7 +4,7 @@ import base64
 import json
 import re
 
-from hv_utils.chain.exercises import pages_with_exercises, parts_of, read_exercises
+from hv_utils.classroom.exercises import pages_with_exercises, parts_of, read_exercises
 
 EXERCISES = [one for page in pages_with_exercises() for one in read_exercises(page)]
 LINE = 24  # characters: shorter lines stand in any code

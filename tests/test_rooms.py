@@ -40,8 +40,8 @@ def test_a_room_imports_what_it_says(graph, room):
 def test_few_entries_at_the_top():
     entries = {path.name for path in PACKAGE.iterdir()} - {"__init__.py", "__pycache__"}
     # A dozen, and `fields`: finding cells is neither decoding (`images`) nor judging (`inference`);
-    # and `serve`, the doors for a browser.
-    assert len(entries) <= 14, sorted(entries)
+    # `serve`, the doors for a browser; and `classroom`, or the chain would hold two dozen modules.
+    assert len(entries) <= 15, sorted(entries)
 
 
 def test_the_picture_shows_every_room():

@@ -25,6 +25,7 @@ LACKING = (
     "*No picture here: `{maker}` draws {figure}, and the images of this run lack what it is drawn "
     "from.*\n\n"
 )
+NOT_DIAGNOSIS = "For teaching only. Nothing here is for diagnosis."
 SOLUTION_LINK = re.compile(r"\[[^\]\n]*\]\(\.\./book/solutions/\w+\.md\)")
 HOME = re.compile(  # of whoever executed a notebook; pictures in base64 hold no such path
     r"""(?<![\w+/])(?:/home/[^/\s"']+|/Users/[^/\s"']+|/root|[A-Z]:\\+Users\\+[^\\\s"']+)(?=[/\\])"""

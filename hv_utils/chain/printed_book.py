@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, Tag
 
 from hv_utils import __version__
-from hv_utils.chain.book_stage import toc_files
-from hv_utils.chain.decks import NOT_DIAGNOSIS
+from hv_utils.chain.book_stage import NOT_DIAGNOSIS, toc_files
 from hv_utils.chain.printer import print_page
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import write_text

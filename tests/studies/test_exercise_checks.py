@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from hv_utils.chain.exercises import PAPER, pages_with_exercises, read_exercises
+from hv_utils.classroom.exercises import PAPER, pages_with_exercises, read_exercises
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
 from hv_utils.studies import notebook_checks, paper_checks  # noqa: F401 (both fill CHECKS)

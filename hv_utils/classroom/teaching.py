@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hv_utils.chain.handouts import write_handouts
-from hv_utils.chain.kits import need_room
 from hv_utils.chain.printer import browser, print_page
-from hv_utils.chain.slides import write_slides
+from hv_utils.classroom.handouts import write_handouts
+from hv_utils.classroom.kits import need_room
+from hv_utils.classroom.slides import write_slides
 from hv_utils.ground.files import atomic_path
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 

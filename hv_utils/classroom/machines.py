@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hv_utils.chain.doctor import declared
-from hv_utils.chain.open_pages import write_open_pages
-from hv_utils.chain.wheels import Pin, Target, fetch, needed, read_lock
+from hv_utils.classroom.open_pages import write_open_pages
+from hv_utils.classroom.wheels import Pin, Target, fetch, needed, read_lock
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import files_below, fingerprint, write_text
 from hv_utils.ground.runs import BELOW, PATH_COLUMNS, PROJECT_ROOT, Run

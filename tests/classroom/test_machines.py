@@ -15,10 +15,10 @@ from fake_run import make_run
 from hv_utils import cli
 from hv_utils.chain import room
 from hv_utils.chain.book_check import check_links
-from hv_utils.chain.kits import write_course
-from hv_utils.chain.open_pages import RESULT, write_open_pages
-from hv_utils.chain.room import MACHINE, SUMS, Room
-from hv_utils.chain.wheels import Target
+from hv_utils.classroom.kits import write_course
+from hv_utils.classroom.machines import MACHINE, SUMS, Room
+from hv_utils.classroom.open_pages import RESULT, write_open_pages
+from hv_utils.classroom.wheels import Target
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run

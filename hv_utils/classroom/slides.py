@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hv_utils.chain.book_stage import FIGURE, clean_notebook, with_figures
-from hv_utils.chain.decks import NOT_DIAGNOSIS, Deck, read_deck
-from hv_utils.chain.lessons import Lesson, lesson_names, sentences
+from hv_utils.chain.book_stage import FIGURE, NOT_DIAGNOSIS, clean_notebook, with_figures
+from hv_utils.classroom.decks import Deck, read_deck
+from hv_utils.classroom.lessons import Lesson, lesson_names, sentences
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
 from hv_utils.ground.files import files_below, write_text

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hv_utils.chain.lessons import Lesson, read_lesson
+from hv_utils.classroom.lessons import Lesson, read_lesson
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import PROJECT_ROOT
 
 FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 SLIDE = re.compile(r"(?ms)^## ([^\n]+)\n+% step (\d+)\n(.*?)(?=^## |\Z)")
 NOTES = re.compile(r"(?ms)^:::\{notes\}\n(.*?)^:::\n?")
-NOT_DIAGNOSIS = "For teaching only. Nothing here is for diagnosis."
 
 
 @dataclass(frozen=True)

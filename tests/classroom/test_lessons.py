@@ -7,9 +7,9 @@ import yaml
 
 from conftest import ROOT
 from hv_utils.chain.book_stage import toc_files
-from hv_utils.chain.exercises import read_exercises
-from hv_utils.chain.lessons import read_lesson
-from hv_utils.chain.minutes import HOW, is_enough, needed_minutes, recorded_seconds, words
+from hv_utils.classroom.exercises import read_exercises
+from hv_utils.classroom.lessons import read_lesson
+from hv_utils.classroom.minutes import HOW, is_enough, needed_minutes, recorded_seconds, words
 
 BOOK = ROOT / "book"
 LESSONS = sorted((BOOK / "lessons").glob("*.md"))

@@ -12,8 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hv_utils.chain.decks import NOT_DIAGNOSIS, Deck, read_deck
-from hv_utils.chain.lessons import definitions, lesson_names, sentences
+from hv_utils.chain.book_stage import NOT_DIAGNOSIS
+from hv_utils.classroom.decks import Deck, read_deck
+from hv_utils.classroom.lessons import definitions, lesson_names, sentences
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.files import write_text
 from hv_utils.ground.runs import PROJECT_ROOT

@@ -14,12 +14,12 @@ from fake_run import make_run
 from hv_utils import cli
 from hv_utils.chain import printer
 from hv_utils.chain.book_check import check_links
-from hv_utils.chain.decks import Slide, read_deck
-from hv_utils.chain.handouts import handout, write_handouts
-from hv_utils.chain.lessons import definitions, lesson_names, read_lesson, sentences
 from hv_utils.chain.printer import browser, print_page
-from hv_utils.chain.slides import GLUE, SHOWN, Exhibits
-from hv_utils.chain.teaching import write_teaching
+from hv_utils.classroom.decks import Slide, read_deck
+from hv_utils.classroom.handouts import handout, write_handouts
+from hv_utils.classroom.lessons import definitions, lesson_names, read_lesson, sentences
+from hv_utils.classroom.slides import GLUE, SHOWN, Exhibits
+from hv_utils.classroom.teaching import write_teaching
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 
@@ -241,7 +241,7 @@ class TestRefusals:
         assert not (tmp_path / "page.pdf").exists()
 
     def test_the_extra_is_not_installed(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("hv_utils.chain.slides.SLIDES", "no_such_module")
+        monkeypatch.setattr("hv_utils.classroom.slides.SLIDES", "no_such_module")
         with pytest.raises(HematoVisionError) as error:
             write_teaching(tmp_path / "new", run, sheets())
         assert "[slides]" in refused(error)

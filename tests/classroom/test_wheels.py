@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from hv_utils.chain import wheels
 from hv_utils.chain.doctor import declared
-from hv_utils.chain.wheels import Target, fetch, needed, read_lock
+from hv_utils.classroom.wheels import Target, fetch, needed, read_lock
 from hv_utils.ground.errors import HematoVisionError
 
 LINUX, WINDOWS = Target("linux", "3.12"), Target("windows", "3.12")

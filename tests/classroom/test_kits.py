@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from conftest import ROOT
 from fake_run import make_run
 from hv_utils import cli
-from hv_utils.chain.exercises import parts_of, read_exercises
-from hv_utils.chain.kits import write_course
-from hv_utils.chain.lessons import lesson_names
+from hv_utils.classroom.exercises import parts_of, read_exercises
+from hv_utils.classroom.kits import write_course
+from hv_utils.classroom.lessons import lesson_names
 from hv_utils.drawn.paper import sheets
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.runs import Run
@@ -235,7 +235,7 @@ class TestRefusals:
         assert not (tmp_path / "kits").exists()
 
     def test_a_solution_that_fails_is_named(self, tmp_path):
-        from hv_utils.chain.kits import execute_solutions
+        from hv_utils.classroom.kits import execute_solutions
 
         run = Run.open(tmp_path / "run")
         with pytest.raises(HematoVisionError, match="that of exercise 2 of 03_model failed"):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from hv_utils.chain.lessons import LessonStep
+from hv_utils.classroom.lessons import LessonStep
 from hv_utils.ground.runs import PROJECT_ROOT, REFERENCE_RESULTS
 
 RECORD = REFERENCE_RESULTS / "lessons.json"  # by scripts/measure_lessons.py

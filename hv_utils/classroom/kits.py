@@ -12,8 +12,9 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from hv_utils.chain.book_stage import SOLUTION_LINK, clean_notebook, without_places
-from hv_utils.chain.exercises import (
+from hv_utils.chain.book_stage import NOT_DIAGNOSIS, SOLUTION_LINK, clean_notebook, without_places
+from hv_utils.chain.kernel import START_S, OwnKernel
+from hv_utils.classroom.exercises import (
     HEADING,
     PAPER,
     TASK,
@@ -22,9 +23,8 @@ from hv_utils.chain.exercises import (
     parts_of,
     read_exercises,
 )
-from hv_utils.chain.handouts import write_handouts
-from hv_utils.chain.kernel import START_S, OwnKernel
-from hv_utils.chain.slides import SLIDES, write_slides
+from hv_utils.classroom.handouts import write_handouts
+from hv_utils.classroom.slides import SLIDES, write_slides
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
 from hv_utils.ground.files import atomic_path, write_text
@@ -38,7 +38,6 @@ CITED = re.compile(r"\s?\{cite(?::\w)?\}`([^`]+)`")
 ROLE = re.compile(r"\{\w+(?::\w)?\}`([^`<]+?)(?:\s*<[^>]*>)?`")
 BOX = re.compile(r"(?ms)^(`{3,})\{[\w-]+\} ?([^\n]*)\n(?::[^\n]*\n)*(.*?)^\1[ ]*$")
 PICTURE = re.compile(r"(!\[[^\]]*\]\()(\w+\.png\))")
-NOT_DIAGNOSIS = "Nothing here is for diagnosis."
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Exercises on paper</title>
 <style>
