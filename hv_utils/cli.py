@@ -270,8 +270,9 @@ def course(folder, name, room, targets) -> None:
     goes on.
     """
     from hv_utils.chain import steps
-    from hv_utils.classroom.kits import need_room, write_course
+    from hv_utils.classroom.kits import write_course
     from hv_utils.drawn.paper import sheets
+    from hv_utils.ground.files import need_room
     from hv_utils.ground.runs import Run
 
     steps.need_notebooks()

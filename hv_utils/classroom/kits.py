@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from hv_utils.classroom.handouts import write_handouts
 from hv_utils.classroom.slides import SLIDES, write_slides
 from hv_utils.ground.errors import HematoVisionError
 from hv_utils.ground.extras import load
-from hv_utils.ground.files import atomic_path, write_text
+from hv_utils.ground.files import need_room, new_folder, write_text
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 from hv_utils.serve.held_out import from_run
 from hv_utils.serve.versus import write_versus
@@ -102,8 +101,7 @@ def write_course(
     HematoVisionError
         Where the folder holds something, or the run is not finished.
     """
-    folder = Path(folder).expanduser()
-    need_room(folder)
+    need_room(folder)  # before the solutions are executed
     exercises = {
         page: read_exercises(page, project=project) for page in pages_with_exercises(project)
     }
@@ -119,49 +117,26 @@ def write_course(
         outputs = execute_solutions(
             [one for found in exercises.values() for one in found], run, echo
         )
-    with atomic_path(folder.absolute()) as temporary:
-        try:
-            for name, notebooks, teacher in (("student", plain, False), ("teacher", shown, True)):
-                kit = temporary / name
-                written = {
-                    page: kit_notebook(page, notebooks.get(page), found, teacher, outputs)
-                    for page, found in ({n: [] for n in names} | exercises).items()
-                }
-                for page, notebook in written.items():
-                    text = nbformat.writes(notebook) + "\n"
-                    if run and teacher:
-                        text = without_places(text, {}, run, project)
-                    write_text(kit / "notebooks" / f"{page}.ipynb", text)
-                _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
-                write_handouts(kit / "handouts", sheets, project=project)
+    with new_folder(folder) as temporary:
+        for name, notebooks, teacher in (("student", plain, False), ("teacher", shown, True)):
+            kit = temporary / name
+            written = {
+                page: kit_notebook(page, notebooks.get(page), found, teacher, outputs)
+                for page, found in ({n: [] for n in names} | exercises).items()
+            }
+            for page, notebook in written.items():
+                text = nbformat.writes(notebook) + "\n"
                 if run and teacher:
-                    _write_slides(kit / "slides", run, project, echo)
-                versus = run is not None and _write_versus(kit / "versus.html", run, echo)
-                write_text(kit / "README.md", _read_me(exercises, teacher, bool(run), versus))
-            complete(temporary)
-            if folder.is_dir():
-                folder.rmdir()  # it is empty: some systems rename onto nothing only
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    return folder
-
-
-def need_room(folder: str | Path) -> None:
-    """Refuse a folder that holds something.
-
-    Raises
-    ------
-    HematoVisionError
-        Where it is a file, or not empty.
-    """
-    folder = Path(folder).expanduser()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        what = "a file" if folder.is_file() else f"{next(folder.iterdir()).name} lies in it"
-        raise HematoVisionError(
-            f"expected a new or an empty folder, but {folder} is not ({what}): choose another, or "
-            "remove what is no longer needed; nothing was written"
-        )
+                    text = without_places(text, {}, run, project)
+                write_text(kit / "notebooks" / f"{page}.ipynb", text)
+            _write_paper(kit / "paper", exercises[PAPER], sheets, teacher)
+            write_handouts(kit / "handouts", sheets, project=project)
+            if run and teacher:
+                _write_slides(kit / "slides", run, project, echo)
+            versus = run is not None and _write_versus(kit / "versus.html", run, echo)
+            write_text(kit / "README.md", _read_me(exercises, teacher, bool(run), versus))
+        complete(temporary)
+    return Path(folder).expanduser()
 
 
 def _source(path: Path) -> Any:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hv_utils.chain.printer import browser, print_page
 from hv_utils.classroom.handouts import write_handouts
-from hv_utils.classroom.kits import need_room
 from hv_utils.classroom.slides import write_slides
-from hv_utils.ground.files import atomic_path
+from hv_utils.ground.files import new_folder
 from hv_utils.ground.runs import PROJECT_ROOT, Run
 
 
@@ -52,24 +50,16 @@ def write_teaching(
         Where the folder holds something, the run lacks what is shown, or nothing is installed that
         makes slides or prints.
     """
-    folder = Path(folder).expanduser()
-    need_room(folder)
     program = browser() if pdf else ""
-    with atomic_path(folder.absolute()) as made:
-        try:
-            decks = write_slides(made / "slides", run, project=project, echo=echo)
-            pages = write_handouts(made / "handouts", sheets, project=project)
-            if program:
-                echo(f"printing {2 * len(decks) + len(pages)} files")
-                for deck in decks:
-                    print_page(deck, deck.with_suffix(".pdf"), program=program)
-                    notes = deck.with_name(f"{deck.stem}-notes.pdf")
-                    print_page(deck, notes, program=program, notes="")
-                for page in pages:
-                    print_page(page, page.with_suffix(".pdf"), program=program)
-            if folder.is_dir():
-                folder.rmdir()  # it is empty: some systems rename onto nothing only
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
-    return folder
+    with new_folder(folder) as made:
+        decks = write_slides(made / "slides", run, project=project, echo=echo)
+        pages = write_handouts(made / "handouts", sheets, project=project)
+        if program:
+            echo(f"printing {2 * len(decks) + len(pages)} files")
+            for deck in decks:
+                print_page(deck, deck.with_suffix(".pdf"), program=program)
+                notes = deck.with_name(f"{deck.stem}-notes.pdf")
+                print_page(deck, notes, program=program, notes="")
+            for page in pages:
+                print_page(page, page.with_suffix(".pdf"), program=program)
+    return Path(folder).expanduser()

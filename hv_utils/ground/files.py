@@ -77,6 +77,54 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary path that becomes the folder when the block succeeds, or else is gone.
+
+    Parameters
+    ----------
+    folder : str or Path
+        New or empty.
+
+    Yields
+    ------
+    Path
+        Where to write; nothing is there yet.
+
+    Raises
+    ------
+    HematoVisionError
+        See `need_room`; before the block begins.
+    """
+    folder = Path(folder).expanduser().absolute()
+    need_room(folder)
+    with atomic_path(folder) as temporary:
+        try:
+            yield temporary
+            if folder.is_dir():
+                folder.rmdir()  # it is empty: some systems rename onto nothing only
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def need_room(folder: str | Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises
+    ------
+    HematoVisionError
+        Where it is a file, or not empty.
+    """
+    folder = Path(folder).expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        what = "a file" if folder.is_file() else f"{next(folder.iterdir()).name} lies in it"
+        raise HematoVisionError(
+            f"expected a new or an empty folder, but {folder} is not ({what}): choose another, or "
+            "remove what is no longer needed; nothing was written"
+        )
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes had begun to write below `folder`: files and folders `.part`."""
     import psutil

@@ -180,7 +180,7 @@ class TestTeacher:
     def test_of_a_finished_run_has_its_outputs(self, tmp_path, monkeypatch, shown):
         from nbformat.v4 import new_output
 
-        from hv_utils.chain import kits as module
+        from hv_utils.classroom import kits as module
 
         made = [[new_output("stream", text=f"of {tmp_path / 'run'}")]] * 2
         monkeypatch.setattr(
@@ -209,7 +209,7 @@ class TestTeacher:
             assert words in (folder / kit / "README.md").read_text(encoding="utf-8")
 
     def test_of_a_run_without_its_pictures_lacks_one_page_and_says_so(self, tmp_path, monkeypatch):
-        from hv_utils.chain import kits as module
+        from hv_utils.classroom import kits as module
 
         monkeypatch.setattr(module, "execute_solutions", lambda every, run, echo: {})
         run, said = make_run(tmp_path / "run", ROOT), []

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 from fake_run import make_run
 from hv_utils import cli
-from hv_utils.chain import room
 from hv_utils.chain.book_check import check_links
+from hv_utils.classroom import machines
 from hv_utils.classroom.kits import write_course
 from hv_utils.classroom.machines import MACHINE, SUMS, Room
 from hv_utils.classroom.open_pages import RESULT, write_open_pages
@@ -248,7 +248,7 @@ class TestRefusals:
 
     def test_a_full_disk_leaves_nothing_behind(self, made, tmp_path, monkeypatch):
         usage = shutil.disk_usage(tmp_path)._replace(free=10)
-        monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+        monkeypatch.setattr(machines.shutil, "disk_usage", lambda path: usage)
         html = write_book(tmp_path / "html")
         planned = Room(made[1], html, TARGETS, echo=lambda line: None)
         with pytest.raises(HematoVisionError, match="of free space for the kit"):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from hv_utils.chain import wheels
 from hv_utils.chain.doctor import declared
+from hv_utils.classroom import wheels
 from hv_utils.classroom.wheels import Target, fetch, needed, read_lock
 from hv_utils.ground.errors import HematoVisionError
 
