@@ -10,6 +10,7 @@ compute here, each in a namespace of its own. The steps named first have kernels
 import sys
 from collections.abc import Mapping
 from threading import Lock
+from types import ModuleType
 
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
@@ -24,7 +25,14 @@ from hv_utils.chain.parameters import CHAIN_PARAMETER
 from hv_utils.chain.steps import Step
 from hv_utils.ground.runs import Run
 
-ONE_AT_A_TIME = Lock()
+
+class Main(ModuleType):
+    """What multiprocessing takes for this program; a shell's reset takes the entry away."""
+
+    __spec__ = None
+
+
+ONE_AT_A_TIME, MAIN = Lock(), Main("__main__")
 HAVE_KERNELS: list[str] = []
 in_a_kernel = execution.run_notebook
 
@@ -37,8 +45,7 @@ def run_here(step: Step, run: Run, values: Mapping, **options) -> None:
     notebook = load_notebook_node(str(step.notebook))
     notebook = parameterize_notebook(notebook, {**values, CHAIN_PARAMETER: str(run.folder)})
     with ONE_AT_A_TIME:
-        shell = InteractiveShell.instance()
-        shell.user_module.__spec__ = None
+        shell = InteractiveShell.instance(user_module=MAIN)
         shell.reset()
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for number, cell in enumerate(code, start=1):
