@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,11 +129,28 @@ def _shares_of_blood(run: Run, precision: dict) -> None:
 
 @checks("05_gradcam", 1)
 def _other_maps(run: Run, correlations: dict) -> None:
+    same("correlations", correlations, _correlations(*_model_of(run)), within=0.02)
+
+
+@checks("05_gradcam", 2)
+def _finer_maps(run: Run, energies: dict) -> None:
+    same("energies", energies, _energies(*_model_of(run)), within=0.01)
+
+
+def _model_of(run: Run) -> tuple[Path, int]:
+    """Return the run's folder, and when its model was written: what is computed of it is kept."""
+    return run.folder, run.path("model.keras").stat().st_mtime_ns
+
+
+@cache
+def _correlations(folder: Path, written: int) -> dict[str, float]:
+    """Compare the map of the verdict with those of the other classes, for one image."""
     from hv_utils.images.heat_maps import normalise
     from hv_utils.network.gradcam import grad_cam
     from hv_utils.network.model import load_model
     from hv_utils.network.preprocessing import load_images
 
+    run = Run(folder)
     model, meta = load_model(run.path("model.keras"))
     verdicts = run.read_table("predictions.csv")
     failed = verdicts.query("label != predicted")
@@ -140,16 +159,18 @@ def _other_maps(run: Run, correlations: dict) -> None:
     heat = [normalise(grad_cam(model, pixels, [k])[0]).ravel() for k in range(len(meta["classes"]))]
     with np.errstate(invalid="ignore"):
         table = pd.DataFrame(np.corrcoef(heat), meta["classes"], meta["classes"])
-    same("correlations", correlations, table[one["predicted"]].to_dict(), within=0.02)
+    return table[one["predicted"]].to_dict()
 
 
-@checks("05_gradcam", 2)
-def _finer_maps(run: Run, energies: dict) -> None:
+@cache
+def _energies(folder: Path, written: int) -> dict[str, float]:
+    """Return the mean energy in the cell of the maps of four layers."""
     from hv_utils.network.gradcam import grad_cam
     from hv_utils.network.model import load_model
     from hv_utils.network.preprocessing import load_images
     from hv_utils.studies.gradcam_scores import score_maps
 
+    run = Run(folder)
     model, meta = load_model(run.path("model.keras"))
     verdicts = run.read_table("predictions.csv")[["path", "predicted"]]
     some = run.read_table("images.csv").merge(verdicts, on="path").head(32)
@@ -160,7 +181,7 @@ def _finer_maps(run: Run, energies: dict) -> None:
         scores = score_maps(some, grad_cam(model, pixels, verdict, layer=layer))
         column = "energy_cell" if "energy_cell" in scores else "energy_box"
         expected[layer] = scores[column].mean()
-    same("energies", energies, expected, within=0.01)
+    return expected
 
 
 @checks("06_prediction", 1)
