@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import platform
 import re
 import shutil
 import tarfile
@@ -133,6 +134,11 @@ def _unpack_zip(archive: Path, target: Path) -> None:
 
 
 def _unpack_tar(archive: Path, target: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):  # before 3.11.4
+        raise HematoVisionError(
+            f"expected Python 3.11.4 or newer to unpack {archive} safely, but this is "
+            f"{platform.python_version()}: pack it as zip, or unpack it and give the folder"
+        )
     gate = _Gate(archive)
     with tarfile.open(archive) as file:
         for member in file:

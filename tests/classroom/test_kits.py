@@ -214,7 +214,7 @@ class TestTeacher:
         monkeypatch.setattr(module, "execute_solutions", lambda every, run, echo: {})
         run, said = make_run(tmp_path / "run", ROOT), []
         shutil.rmtree(run.path("photos"))
-        folder = write_course(tmp_path / "kits", {}, run=run, echo=said.append)
+        folder = write_course(tmp_path / "kits", sheets(), run=run, echo=said.append)
         assert not list(folder.rglob("versus.html"))
         assert "without student/versus.html: expected the pictures" in "\n".join(said)
         assert "versus" not in (folder / "student" / "README.md").read_text(encoding="utf-8")

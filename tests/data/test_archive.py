@@ -21,6 +21,8 @@ def make_zip(path, names=NAMES):
 
 
 def make_tar(path, names=NAMES, mode="w:gz", links=()):
+    if not hasattr(tarfile, "data_filter"):
+        pytest.skip("Python before 3.11.4 cannot unpack tar files safely")
     with tarfile.open(path, mode) as file:
         for name in names:
             entry = tarfile.TarInfo(name)
@@ -194,3 +196,10 @@ def test_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(HematoVisionError, match="could not unpack"):
         open_archive(make_zip(tmp_path / "set.zip"), cache=tmp_path / "cache")
+
+
+def test_an_old_python_is_told_to_take_another_archive(cache, tmp_path, monkeypatch):
+    tar = make_tar(tmp_path / "set.tar.gz")
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(HematoVisionError, match=r"expected Python 3\.11\.4 or newer .* as zip"):
+        open_archive(tar, cache=cache)

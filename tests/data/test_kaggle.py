@@ -1,6 +1,7 @@
 """The layout of the real set, as archives and people change it, on small pictures."""
 
 import shutil
+import tarfile
 
 import pytest
 from small_images import APPLE, FOUR, class_folders, noise
@@ -57,6 +58,8 @@ def test_images_and_photos_are_read(layout, tmp_path):
 
 @pytest.mark.parametrize("ending", ["zip", "gztar"])
 def test_packed_on_a_mac(layout, tmp_path, monkeypatch, ending):
+    if ending == "gztar" and not hasattr(tarfile, "data_filter"):
+        pytest.skip("Python before 3.11.4 cannot unpack tar files safely")
     monkeypatch.setenv("HV_DATA", str(tmp_path / "cache"))
     for path in sorted(layout.rglob("*.jpeg")):
         twin = layout / "__MACOSX" / path.relative_to(layout).with_name(f"._{path.name}")
