@@ -396,7 +396,7 @@ def _words_of_look_alikes(run: Run, verdicts: dict) -> None:
 def _sizes(run: Run, sizes: dict) -> None:
     fitted, asked, _ = _sets(run)
     levels = (0.6, 0.8, 0.9, 0.95)
-    expected = {level: (fitted.p_values(asked) > 1 - level).sum(1).mean() for level in levels}
+    expected = {level: fitted.sets(asked, coverage=level).sum(1).mean() for level in levels}
     same("sizes", sizes, expected, within=0.02)
 
 
